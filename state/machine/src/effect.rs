@@ -1,0 +1,246 @@
+//! What Sessionwarden does to the world: plain values, decided by the core and performed by the shell.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, EffectId, EventId, EventTime, SessionKey};
+
+/// How bad it is. The order is from harmless to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Look at it when there is time.
+    Low,
+    /// Look at it today.
+    Medium,
+    /// Look at it now.
+    High,
+    /// Wake somebody.
+    Critical,
+}
+
+/// What a control asks for when it is violated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Response {
+    /// Report only.
+    Report,
+    /// Open an incident.
+    Incident,
+    /// End the session.
+    Terminate,
+}
+
+/// Whether effects touch anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Decide and report, touch nothing. The default.
+    #[default]
+    Observe,
+    /// Decide, report and act.
+    Enforce,
+}
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Principal {
+    /// The ARN; empty where the event gives none.
+    pub arn: Arc<str>,
+    /// CloudTrail's `userIdentity.type`: `IAMUser`, `AssumedRole`, `Root`, `AWSService` …; empty where not given.
+    pub kind: Arc<str>,
+}
+
+/// One item of evidence, as reports and findings show it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EvidenceNote {
+    /// What it is about, for example `document` or `log-writable`.
+    pub name: Arc<str>,
+    /// What was found, in words a person understands.
+    pub value: Arc<str>,
+    /// Where it was found: `cloudtrail`, `describe-sessions`, `posture`, `log`.
+    pub source: Arc<str>,
+    /// When it was true.
+    pub at: EventTime,
+}
+
+/// A control that a session or an event violates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The finding's own id, stable over repetition.
+    pub id: EffectId,
+    /// The control's id, from its `@id`.
+    pub control: Arc<str>,
+    /// The control's sentence, from its `@title`.
+    pub title: Arc<str>,
+    /// From `@severity`.
+    pub severity: Severity,
+    /// Requirement ids, from `@requirement`.
+    pub requirements: BTreeSet<Arc<str>>,
+    /// MITRE ATT&CK technique ids, from `@attack`, for example `T1021.007`.
+    pub techniques: BTreeSet<Arc<str>>,
+    /// Hash of the policy text in force.
+    pub policy: Arc<str>,
+    /// The account it happened in.
+    pub account: AccountId,
+    /// The region it happened in.
+    pub region: Arc<str>,
+    /// The session; absent when an event outside a session violates the control.
+    pub session: Option<SessionKey>,
+    /// The node, document, role … it happened to; empty where unknown.
+    pub target: Arc<str>,
+    /// Who did it.
+    pub principal: Principal,
+    /// When the violation began.
+    pub since: EventTime,
+    /// The CloudTrail event behind it, where there is one.
+    pub event: Option<EventId>,
+    /// What the verdict rests on.
+    pub evidence: Vec<EvidenceNote>,
+    /// The mode the verdict was reached in.
+    pub mode: Mode,
+}
+
+/// Something a person has to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentNote {
+    /// The incident's own id, one for each cause.
+    pub id: EffectId,
+    /// What happened, in one sentence.
+    pub title: Arc<str>,
+    /// The control or rule that opened it, for example `log-missing` or a control id.
+    pub cause: Arc<str>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The account it happened in.
+    pub account: AccountId,
+    /// The region it happened in; empty for an account as a whole.
+    pub region: Arc<str>,
+    /// The session, where it is about one.
+    pub session: Option<SessionKey>,
+    /// When the cause began.
+    pub opened: EventTime,
+    /// When the cause was gone; absent while it lasts.
+    pub resolved: Option<EventTime>,
+    /// What it rests on.
+    pub evidence: Vec<EvidenceNote>,
+    /// Findings it was opened for.
+    pub findings: Vec<EffectId>,
+}
+
+/// What was done, or would have been done, to set something right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemedyKind {
+    /// End a session.
+    Terminate,
+    /// Attach the quarantine policy to an account.
+    Quarantine,
+    /// Detach it.
+    Release,
+    /// Put a changed thing back.
+    Restore,
+}
+
+/// How a remedy ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemedyResult {
+    /// Nothing was called: observe mode, replay, or a source without an organisation behind it.
+    Planned,
+    /// Done and confirmed.
+    Done,
+    /// The thing was already as wanted.
+    Unneeded,
+    /// It failed, with the reason; it will be tried again.
+    Failed(Arc<str>),
+    /// It was refused by a rule of the guardrail itself, with that rule's name.
+    Refused(Arc<str>),
+}
+
+/// A remedy and its result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remedy {
+    /// The remedy's own id, stable over repetition.
+    pub id: EffectId,
+    /// What kind of remedy.
+    pub kind: RemedyKind,
+    /// How it ended.
+    pub result: RemedyResult,
+    /// Why, in one sentence.
+    pub reason: Arc<str>,
+    /// The account it was done in.
+    pub account: AccountId,
+    /// The region it was done in; empty for an account as a whole.
+    pub region: Arc<str>,
+    /// The session, for [`RemedyKind::Terminate`].
+    pub session: Option<SessionKey>,
+    /// What it was done to: a session id, an account, a document.
+    pub target: Arc<str>,
+    /// When it was decided.
+    pub at: EventTime,
+    /// Findings that caused it.
+    pub findings: Vec<EffectId>,
+}
+
+/// A session call worth telling a SIEM about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivityKind {
+    /// `StartSession` or `ExecuteCommand`.
+    Start,
+    /// `ResumeSession`.
+    Resume,
+    /// `TerminateSession`, or the end seen in `DescribeSessions`.
+    End,
+}
+
+/// One session call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// The record's own id, stable over repetition.
+    pub id: EffectId,
+    /// Which call.
+    pub kind: ActivityKind,
+    /// The session.
+    pub session: SessionKey,
+    /// Who called.
+    pub principal: Principal,
+    /// The node; empty where unknown.
+    pub target: Arc<str>,
+    /// The document's name; empty where unknown.
+    pub document: Arc<str>,
+    /// When.
+    pub at: EventTime,
+    /// The CloudTrail event, where there is one.
+    pub event: Option<EventId>,
+}
+
+/// What the SIEM feed can carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Report {
+    /// A violated control: OCSF Detection Finding (2004).
+    Finding(Box<Finding>),
+    /// An incident: OCSF Incident Finding (2005).
+    Incident(Box<IncidentNote>),
+    /// A remedy: OCSF Remediation Activity (7001).
+    Remedy(Box<Remedy>),
+    /// A session call: OCSF API Activity (6003).
+    Activity(Box<Activity>),
+}
+
+impl Report {
+    /// The reported thing's own id.
+    pub fn id(&self) -> &EffectId {
+        match self {
+            Self::Finding(finding) => &finding.id,
+            Self::Incident(incident) => &incident.id,
+            Self::Remedy(remedy) => &remedy.id,
+            Self::Activity(activity) => &activity.id,
+        }
+    }
+}

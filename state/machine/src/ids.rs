@@ -1,0 +1,367 @@
+//! Names of things: small types that cannot be mixed up.
+
+use std::{collections::HashSet, fmt, str::FromStr, sync::Arc};
+
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+
+/// When something happened, by the clock of the service that reported it, in milliseconds since 1970 (UTC).
+///
+/// Windows, order and reports use event time; deadlines use [`Now`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventTime(pub i64);
+
+/// Processing time, passed in by the shell, in milliseconds since 1970 (UTC).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Now(pub i64);
+
+impl EventTime {
+    /// The latest representable time: "for ever".
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// Parses RFC 3339, as CloudTrail writes it.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+    }
+
+    /// This instant plus `ms` milliseconds, without overflow.
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+impl Now {
+    /// This instant plus `ms` milliseconds, without overflow.
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// The same instant, read as event time: for facts that Sessionwarden observes itself.
+    pub fn as_event_time(self) -> EventTime {
+        EventTime(self.0)
+    }
+}
+
+fn show_ms(ms: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match jiff::Timestamp::from_millisecond(ms) {
+        Ok(at) => at.fmt(f),
+        Err(_) => write!(f, "{ms} ms"),
+    }
+}
+
+impl fmt::Display for EventTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_ms(self.0, f)
+    }
+}
+
+impl fmt::Display for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_ms(self.0, f)
+    }
+}
+
+/// An AWS account: twelve digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(u64);
+
+/// An account id that is not one to twelve digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("account id is not twelve digits")]
+pub struct BadAccountId;
+
+impl AccountId {
+    /// An account from its number; `None` above twelve digits.
+    pub fn new(number: u64) -> Option<Self> {
+        (number <= 999_999_999_999).then_some(Self(number))
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = BadAccountId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || text.len() > 12 || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(BadAccountId);
+        }
+        text.parse().map(Self).map_err(|_| BadAccountId)
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012}", self.0)
+    }
+}
+
+impl Serialize for AccountId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A CloudTrail event's id (a UUID), kept as its 128 bits.
+///
+/// A record without one gets an id from its content, so that its duplicates are still recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub u128);
+
+impl EventId {
+    /// Parses `8-4-4-4-12` hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 36 {
+            return None;
+        }
+        let mut id = 0_u128;
+        for (at, byte) in bytes.iter().enumerate() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                if *byte != b'-' {
+                    return None;
+                }
+                continue;
+            }
+            id = id << 4 | u128::from((*byte as char).to_digit(16)?);
+        }
+        Some(Self(id))
+    }
+
+    /// An id from content: the first 128 bits of its SHA-256.
+    pub fn of_content(content: &[u8]) -> Self {
+        Self(digest_128(content))
+    }
+}
+
+/// The first 128 bits of the SHA-256 of `content`.
+pub(crate) fn digest_128(content: &[u8]) -> u128 {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(content);
+    digest.iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("event id is not a UUID"))
+    }
+}
+
+/// A session, named so that equal ids in two accounts or regions stay apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionKey {
+    /// The account the session runs in.
+    pub account: AccountId,
+    /// The region the session runs in.
+    pub region: Arc<str>,
+    /// AWS's id of the session, at most 96 characters.
+    pub id: Arc<str>,
+}
+
+impl fmt::Display for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.account, self.region, self.id)
+    }
+}
+
+/// What kind of thing a session can depend on, or an attacker can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThingKind {
+    /// An IAM role.
+    Role,
+    /// A managed IAM policy.
+    Policy,
+    /// An instance profile.
+    InstanceProfile,
+    /// An instance or a hybrid node.
+    Node,
+    /// A Systems Manager document.
+    Document,
+    /// A KMS key.
+    Key,
+    /// An S3 bucket.
+    Bucket,
+    /// An object that holds a session's log.
+    LogObject,
+    /// A CloudWatch log group or stream.
+    LogGroup,
+    /// An EventBridge rule.
+    Rule,
+    /// A CloudTrail trail.
+    Trail,
+    /// A Kinesis stream.
+    Stream,
+    /// A DynamoDB table.
+    Table,
+    /// An SQS queue.
+    Queue,
+    /// An SNS topic.
+    Topic,
+    /// A CloudWatch alarm.
+    Alarm,
+    /// An endpoint, a security group, a network ACL or a route.
+    Network,
+    /// A Systems Manager service setting.
+    ServiceSetting,
+    /// The organisation, its policies or an account's place in it.
+    Organization,
+    /// A region being enabled in an account.
+    Region,
+    /// The account-wide switch of the EC2 serial console.
+    SerialConsole,
+    /// A hybrid activation.
+    Activation,
+    /// An ECS service or task.
+    Container,
+}
+
+impl ThingKind {
+    /// The kind's name as policies and reports write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Policy => "policy",
+            Self::InstanceProfile => "instance-profile",
+            Self::Node => "node",
+            Self::Document => "document",
+            Self::Key => "key",
+            Self::Bucket => "bucket",
+            Self::LogObject => "log-object",
+            Self::LogGroup => "log-group",
+            Self::Rule => "rule",
+            Self::Trail => "trail",
+            Self::Stream => "stream",
+            Self::Table => "table",
+            Self::Queue => "queue",
+            Self::Topic => "topic",
+            Self::Alarm => "alarm",
+            Self::Network => "network",
+            Self::ServiceSetting => "service-setting",
+            Self::Organization => "organization",
+            Self::Region => "region",
+            Self::SerialConsole => "serial-console",
+            Self::Activation => "activation",
+            Self::Container => "container",
+        }
+    }
+}
+
+/// A thing that sessions depend on, in the account that owns it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Thing {
+    /// What it is.
+    pub kind: ThingKind,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Its name or id; empty where the event names none.
+    pub id: Arc<str>,
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.kind.as_str(), self.account, self.id)
+    }
+}
+
+/// What a decision is made about; its text form is the key under which the state is stored.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Subject {
+    /// One session.
+    Session(SessionKey),
+    /// One account's window, episode and caps.
+    Account(AccountId),
+    /// One cause that somebody has to look at.
+    Incident(Arc<str>),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(key) => write!(f, "session#{key}"),
+            Self::Account(account) => write!(f, "account#{account}"),
+            Self::Incident(id) => write!(f, "incident#{id}"),
+        }
+    }
+}
+
+/// The stable id of an effect: made from its cause only, so that whoever makes the same decision makes the same id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EffectId(pub Arc<str>);
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Shares equal strings, so that a million sessions keep one copy of a region, a role or a document.
+///
+/// Holds at most [`Names::MAX`] strings; beyond that a string is simply not shared.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: HashSet<Arc<str>, FixedState>,
+}
+
+impl Names {
+    /// How many strings are shared at the most.
+    pub const MAX: usize = 65_536;
+
+    /// The shared copy of `text`.
+    pub fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.known.get(text) {
+            return Arc::clone(known);
+        }
+        let fresh: Arc<str> = Arc::from(text);
+        if self.known.len() < Self::MAX {
+            self.known.insert(Arc::clone(&fresh));
+        }
+        fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_their_text() {
+        let id = "f8f0460c-476b-42b7-9cfb-cd6345e2aad1";
+        assert_eq!(EventId::parse(id).unwrap().to_string(), id);
+        assert_eq!(EventId::parse("f8f0460c-476b-42b7-9cfb-cd6345e2aad"), None);
+        assert_eq!("000000000042".parse::<AccountId>().unwrap().to_string(), "000000000042");
+        assert!("1234567890123".parse::<AccountId>().is_err());
+        assert!("700***".parse::<AccountId>().is_err());
+    }
+
+    #[test]
+    fn time_is_read_and_shown() {
+        let at = EventTime::parse("2024-08-01T12:19:18Z").unwrap();
+        assert_eq!(at.to_string(), "2024-08-01T12:19:18Z");
+        assert_eq!(EventTime::parse("yesterday"), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! The pure core of Sessionwarden: decode, decide, derive.
+//!
+//! Nothing in here reads a clock, draws a random number or touches the world; the shell passes bytes, times and
+//! answers in, and performs the effects that come out.
+
+pub mod effect;
+pub mod ids;
