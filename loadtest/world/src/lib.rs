@@ -1,1 +1,24 @@
-//! Placeholder.
+//! A small deterministic model of an AWS organisation: accounts, nodes, roles, documents, sessions, logs, quarantine.
+//!
+//! It answers the questions that the control plane answers and emits the CloudTrail events that its own changes cause.
+//! It has no clock and no threads: time is passed in, chance comes from a seed.
+
+pub mod background;
+pub mod catalogue;
+pub mod change;
+pub mod cloudtrail;
+pub mod control_plane;
+pub mod demo;
+pub mod dice;
+pub mod organisation;
+pub mod session;
+pub mod template;
+pub mod world;
+
+pub use change::Change;
+pub use cloudtrail::Caller;
+pub use control_plane::NodePosture;
+pub use demo::Demonstration;
+pub use organisation::{Account, Node, NodeKind, OrganisationShape};
+pub use session::{LogFate, LogObject, SessionDescription, SessionStatus, StartSession};
+pub use world::{CallError, World};
