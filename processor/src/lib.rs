@@ -1,1 +1,4 @@
 //! p
+
+pub mod audit;
+pub mod feed;
