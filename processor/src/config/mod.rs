@@ -1,0 +1,313 @@
+//! The configuration: a TOML file and the environment, checked as a whole.
+//!
+//! The environment wins: `SESSIONWARDEN_RECHECK__PERIOD_MS` stands for `period_ms` under `[recheck]`. Lists are
+//! separated by commas there, tables are written `key=value,key=value`. An unknown key, a wrong type or a value out
+//! of range is an error with its place; all of them are reported at once. No setting is a secret: what has to be
+//! secret is referred to by name.
+
+mod check;
+mod error;
+mod reader;
+mod sections;
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use sessionwarden_machine::{effect::Mode, ids::AccountId};
+use toml::de::DeTable;
+
+pub use error::{ConfigError, ConfigErrors, Place};
+
+use reader::{File, Reader};
+
+/// How large a configuration file may be, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Everything that can be set. `Config::default()` is what holds without a file and without environment variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// `[service]`
+    pub service: Service,
+    /// `[backend]`
+    pub backend: Backend,
+    /// `[policy]`
+    pub policy: Policy,
+    /// `[organization]`
+    pub organization: Organization,
+    /// `[recheck]`
+    pub recheck: Recheck,
+    /// `[threshold]`
+    pub threshold: Threshold,
+    /// `[quarantine]`
+    pub quarantine: Quarantine,
+    /// `[feed]`
+    pub feed: Feed,
+    /// `[audit]`
+    pub audit: Audit,
+    /// `[console]`
+    pub console: Console,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+}
+
+/// `[service]`: the process as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// `"observe"` (decide and report, touch nothing) or `"enforce"`. Default: observe.
+    pub mode: Mode,
+    /// Folder for state, feed and audit trail, created when absent. Default: `./sessionwarden-data`.
+    pub data_dir: PathBuf,
+    /// How long a stop may take to finish what was begun, 1 to 300 s. Default: 20.
+    pub drain_seconds_max: u64,
+}
+
+/// `[backend]`: where state lives and what answers for AWS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Backend {
+    /// Default: local.
+    pub kind: BackendKind,
+}
+
+/// The backends there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// One machine, without an AWS account: the embedded store and the demonstration organisation.
+    #[default]
+    Local,
+}
+
+/// `[policy]`: which rules hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Policy {
+    /// Folder of Cedar controls. Absent: the controls that ship with the product.
+    pub dir: Option<PathBuf>,
+    /// Folder of Cedar waivers. Absent: no waivers.
+    pub waivers_dir: Option<PathBuf>,
+}
+
+/// `[organization]`: what is known about the AWS organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Organization {
+    /// The management account. Absent: unknown.
+    pub management_account: Option<AccountId>,
+    /// The log archive account. Absent: unknown.
+    pub log_archive_account: Option<AccountId>,
+    /// Accounts that are never quarantined. Default: none.
+    pub exempt_accounts: Vec<AccountId>,
+    /// Regions in which sessions are allowed, for example `eu-central-1`. Default: empty, which allows all.
+    pub allowed_regions: Vec<String>,
+    /// Name patterns (`*` stands for any text) of Sessionwarden's own resources. Default: `sessionwarden*`.
+    pub own_names: Vec<String>,
+    /// Buckets that session logs may go to. Default: empty, which allows all.
+    pub log_buckets: Vec<String>,
+    /// KMS keys that session logs may be encrypted with. Default: empty, which allows all.
+    pub log_keys: Vec<String>,
+    /// The organisational unit of each account, `[organization.units]`. Default: none known.
+    pub units: BTreeMap<AccountId, String>,
+}
+
+/// `[recheck]`: how long a verdict lives. Each from 100 ms to one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recheck {
+    /// Time between two looks at a live session. Default: 15,000.
+    pub period_ms: u64,
+    /// Time from the end of a session to the first look for its log. Default: 30,000.
+    pub log_first_look_ms: u64,
+    /// Time after which an absent log is an incident; not below `log_first_look_ms`. Default: 900,000.
+    pub log_wait_ms_max: u64,
+    /// Time after which evidence that stays unknown is an incident. Default: 600,000.
+    pub evidence_unknown_ms_max: u64,
+    /// Time after which an unconfirmed termination is an incident. Default: 60,000.
+    pub terminate_confirm_ms_max: u64,
+}
+
+/// `[threshold]`: when an account is locked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Threshold {
+    /// Distinct sessions with confirmed termination inside the window, 1 to 1,000. Default: 10.
+    pub sessions: u32,
+    /// The window, in event time, 1 to 86,400 s. Default: 300.
+    pub window_seconds: u64,
+    /// Distinct principals behind those sessions, 1 to 1,000. Default: 1.
+    pub principals_min: u32,
+}
+
+/// `[quarantine]`: how an account is locked, and the caps that bound the harm of a mistake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quarantine {
+    /// Whether accounts are locked at all. Default: true.
+    pub enabled: bool,
+    /// How long a lock lasts, 60 to 2,592,000 s. Default: 3,600.
+    pub duration_seconds: u64,
+    /// Accounts locked at one time, 1 to 1,000. Default: 3.
+    pub concurrent_max: u32,
+    /// Accounts locked within one hour, 1 to 1,000. Default: 5.
+    pub hourly_max: u32,
+    /// Share of the organisation's accounts locked at one time, 1 to 100 %. Default: 10.
+    pub share_max_percent: u32,
+}
+
+/// `[feed]`: the OCSF feed for a SIEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Feed {
+    /// The file it is appended to. Absent: `feed.ocsf.jsonl` in the data folder, see [`Config::feed_file`].
+    pub file: Option<PathBuf>,
+    /// Whether session start, resume and end are reported too. Default: true.
+    pub activity: bool,
+}
+
+/// `[audit]`: the hash-chained audit trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// The file it is appended to. Absent: `audit.jsonl` in the data folder, see [`Config::audit_file`].
+    pub file: Option<PathBuf>,
+}
+
+/// `[console]`: health, metrics and status over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Console {
+    /// Address and port. It asks for no password: keep it on the loopback address, or behind something that asks.
+    /// Default: `127.0.0.1:7878`.
+    pub listen: SocketAddr,
+}
+
+/// `[telemetry]`: logs, traces and metrics of the service itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Telemetry {
+    /// Base URL of an OpenTelemetry collector that speaks OTLP over HTTP, for example `http://127.0.0.1:4318`;
+    /// `/v1/traces` and `/v1/metrics` are added. Credentials go into the variable `OTEL_EXPORTER_OTLP_HEADERS`.
+    /// Absent: nothing is sent.
+    pub otlp_endpoint: Option<String>,
+    /// `"human"` or `"json"`. Default: human.
+    pub log_format: LogFormat,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, also by module: `info,sessionwarden::console=debug`.
+    /// Default: info.
+    pub log_level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object for each line.
+    Json,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { mode: Mode::Observe, data_dir: PathBuf::from("./sessionwarden-data"), drain_seconds_max: 20 }
+    }
+}
+
+impl Default for Organization {
+    fn default() -> Self {
+        Self {
+            management_account: None,
+            log_archive_account: None,
+            exempt_accounts: Vec::new(),
+            allowed_regions: Vec::new(),
+            own_names: vec!["sessionwarden*".to_owned()],
+            log_buckets: Vec::new(),
+            log_keys: Vec::new(),
+            units: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Recheck {
+    fn default() -> Self {
+        Self {
+            period_ms: 15_000,
+            log_first_look_ms: 30_000,
+            log_wait_ms_max: 900_000,
+            evidence_unknown_ms_max: 600_000,
+            terminate_confirm_ms_max: 60_000,
+        }
+    }
+}
+
+impl Default for Threshold {
+    fn default() -> Self {
+        Self { sessions: 10, window_seconds: 300, principals_min: 1 }
+    }
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Self { enabled: true, duration_seconds: 3_600, concurrent_max: 3, hourly_max: 5, share_max_percent: 10 }
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { file: None, activity: true }
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7878)) }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, log_format: LogFormat::Human, log_level: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// Reads `file`, where one is given, and the variables of `env` that begin with `SESSIONWARDEN_`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once: a file that cannot be read, is larger than [`FILE_BYTES_MAX`] or is no TOML;
+    /// unknown keys; wrong types; values out of range.
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let text = match file.map(check::read_file).transpose() {
+            Ok(text) => text,
+            Err(error) => {
+                errors.push(error);
+                None
+            }
+        };
+        let parsed = text.as_deref().map(DeTable::parse_recoverable);
+        let source = match (file, &text, &parsed) {
+            (Some(path), Some(text), Some((table, _))) => Some(File { path, text, table: table.get_ref() }),
+            _ => None,
+        };
+        let mut reader = Reader::new(source, env);
+        let config = Self::read(&mut reader);
+        let found = reader.finish();
+        if let (Some(path), Some(text), Some((_, syntax))) = (file, &text, &parsed) {
+            errors.extend(syntax.iter().map(|error| check::syntax_error(path, text, error)));
+        }
+        check::add_unless_same_line(&mut errors, found);
+        if errors.is_empty() { Ok(config) } else { Err(check::sorted(errors)) }
+    }
+
+    /// Every key there is, as `section.key`, sorted.
+    pub fn keys() -> Vec<String> {
+        let mut reader = Reader::new(None, std::iter::empty());
+        Self::read(&mut reader);
+        reader.keys()
+    }
+
+    /// The file the OCSF feed is appended to.
+    pub fn feed_file(&self) -> PathBuf {
+        self.feed.file.clone().unwrap_or_else(|| self.service.data_dir.join("feed.ocsf.jsonl"))
+    }
+
+    /// The file the audit trail is appended to.
+    pub fn audit_file(&self) -> PathBuf {
+        self.audit.file.clone().unwrap_or_else(|| self.service.data_dir.join("audit.jsonl"))
+    }
+}

@@ -1,0 +1,321 @@
+//! Reads settings one by one from the file and the environment, and remembers what was asked for: what is left at the
+//! end is unknown.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    check::Checked,
+    error::{ConfigError, Place, place_in, suggest},
+};
+
+const PREFIX: &str = "SESSIONWARDEN_";
+
+/// A parsed file and where it came from.
+#[derive(Clone, Copy)]
+pub(super) struct File<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+    pub(super) table: &'a DeTable<'a>,
+}
+
+/// One setting's value as it was written.
+enum Raw<'a> {
+    File(&'a Spanned<DeValue<'a>>),
+    Environment(&'a str),
+}
+
+/// All settings, and the errors met while reading them.
+pub(super) struct Reader<'a> {
+    file: Option<File<'a>>,
+    environment: BTreeMap<String, String>,
+    known: BTreeMap<&'static str, BTreeSet<&'static str>>,
+    errors: Vec<ConfigError>,
+}
+
+/// The settings of one section.
+pub(super) struct Section<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    name: &'static str,
+}
+
+fn variable(section: &str, key: &str) -> String {
+    format!("{PREFIX}{}__{}", section.to_uppercase(), key.to_uppercase())
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(file: Option<File<'a>>, environment: impl Iterator<Item = (String, String)>) -> Self {
+        let environment = environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        Self { file, environment, known: BTreeMap::new(), errors: Vec::new() }
+    }
+
+    pub(super) fn section(&mut self, name: &'static str) -> Section<'_, 'a> {
+        self.known.entry(name).or_default();
+        Section { reader: self, name }
+    }
+
+    /// Every key that was asked for, as `section.key`.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.known.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}"))).collect()
+    }
+
+    /// The errors, those about unknown keys included.
+    pub(super) fn finish(mut self) -> Vec<ConfigError> {
+        self.report_unknown_in_file();
+        self.report_unknown_in_environment();
+        self.errors
+    }
+
+    fn report_unknown_in_file(&mut self) {
+        let Some(file) = self.file else { return };
+        for (section, value) in file.table {
+            let name = section.get_ref().as_ref();
+            let place = place_in(file.path, file.text, &section.span());
+            let Some(keys) = self.known.get(name) else {
+                let hint = suggest(name, self.known.keys().copied()).or_else(|| self.section_of(name));
+                self.errors.push(ConfigError { place, problem: format!("unknown section or key `{name}`"), hint });
+                continue;
+            };
+            let Some(table) = value.get_ref().as_table() else {
+                let problem = format!("`{name}` is {}, but must be a section", kind_of(value.get_ref()));
+                self.errors.push(ConfigError { place, problem, hint: Some(format!("write `[{name}]`")) });
+                continue;
+            };
+            for (key, _) in table {
+                let key_name = key.get_ref().as_ref();
+                if keys.contains(key_name) {
+                    continue;
+                }
+                let hint = suggest(key_name, keys.iter().copied()).or_else(|| self.section_of(key_name));
+                let place = place_in(file.path, file.text, &key.span());
+                self.errors.push(ConfigError { place, problem: format!("unknown key `{name}.{key_name}`"), hint });
+            }
+        }
+    }
+
+    fn section_of(&self, key: &str) -> Option<String> {
+        let (section, _) = self.known.iter().find(|(_, keys)| keys.contains(key))?;
+        Some(format!("`{key}` belongs under `[{section}]`"))
+    }
+
+    fn report_unknown_in_environment(&mut self) {
+        let known: Vec<String> =
+            self.known.iter().flat_map(|(section, keys)| keys.iter().map(move |key| variable(section, key))).collect();
+        for name in self.environment.keys().filter(|name| !known.contains(name)) {
+            let hint = if name[PREFIX.len()..].contains("__") {
+                suggest(name, known.iter().map(String::as_str))
+            } else {
+                // Kubernetes sets SESSIONWARDEN_SERVICE_HOST and the like for a service of that name: only what was
+                // clearly meant as a setting is an error.
+                let meant = known.iter().find(|known| known.replace("__", "_") == *name);
+                let Some(meant) = meant else { continue };
+                Some(format!("section and key are joined by two underscores: `{meant}`"))
+            };
+            let problem = "is not a setting".to_owned();
+            self.errors.push(ConfigError { place: Place::Environment(name.clone()), problem, hint });
+        }
+    }
+}
+
+impl Section<'_, '_> {
+    fn raw(&mut self, key: &'static str) -> Option<(Raw<'_>, Place)> {
+        if let Some(keys) = self.reader.known.get_mut(self.name) {
+            keys.insert(key);
+        }
+        let variable = variable(self.name, key);
+        if let Some(value) = self.reader.environment.get(&variable) {
+            return Some((Raw::Environment(value), Place::Environment(variable)));
+        }
+        let file = self.reader.file?;
+        let value = file.table.get(self.name)?.get_ref().as_table()?.get(key)?;
+        Some((Raw::File(value), place_in(file.path, file.text, &value.span())))
+    }
+
+    /// Where the setting stands, for checks that involve several.
+    pub(super) fn place(&mut self, key: &'static str) -> Place {
+        self.raw(key).map_or(Place::Default, |(_, place)| place)
+    }
+
+    pub(super) fn error(&mut self, place: Place, problem: String, hint: Option<String>) {
+        self.reader.errors.push(ConfigError { place, problem, hint });
+    }
+
+    fn wrong(&mut self, place: Place, key: &str, problem: &str, hint: Option<String>) {
+        let problem = format!("`{}.{key}` {problem}", self.name);
+        self.error(place, problem, hint);
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn whole<T>(&mut self, key: &'static str, range: RangeInclusive<T>, default: T) -> T
+    where
+        T: Copy + PartialOrd + std::fmt::Display + TryFrom<u64>,
+    {
+        let Some((raw, place)) = self.raw(key) else { return default };
+        let number: Result<i128, String> = match raw {
+            Raw::Environment(text) => text.trim().parse().map_err(|_| format!("is not a whole number: `{text}`")),
+            Raw::File(value) => match value.get_ref() {
+                DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
+                    .map_err(|_| format!("is not a whole number: `{integer}`")),
+                other => Err(format!("is {}, but must be a whole number", kind_of(other))),
+            },
+        };
+        let checked = number.and_then(|number| {
+            let value = u64::try_from(number).ok().and_then(|number| T::try_from(number).ok());
+            value
+                .filter(|value| range.contains(value))
+                .ok_or_else(|| format!("is {number}, but must be between {} and {}", range.start(), range.end()))
+        });
+        checked.unwrap_or_else(|problem| {
+            self.wrong(place, key, &problem, None);
+            default
+        })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let Some((raw, place)) = self.raw(key) else { return default };
+        let flag = match raw {
+            Raw::Environment(text) => text.trim().parse().map_err(|_| format!("is `{text}`")),
+            Raw::File(value) => value.get_ref().as_bool().ok_or_else(|| format!("is {}", kind_of(value.get_ref()))),
+        };
+        flag.unwrap_or_else(|found| {
+            self.wrong(place, key, &format!("{found}, but must be true or false"), None);
+            default
+        })
+    }
+
+    /// Text, checked by `parse`, which returns the problem and a hint. Empty text in the environment counts as absent.
+    pub(super) fn text<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Checked<T>) -> Option<T> {
+        let (raw, place) = self.raw(key)?;
+        let parsed = match raw {
+            Raw::Environment(text) if text.trim().is_empty() => return None,
+            Raw::Environment(text) => parse(text.trim()),
+            Raw::File(value) => text_of(value.get_ref()).and_then(parse),
+        };
+        match parsed {
+            Ok(value) => Some(value),
+            Err((problem, hint)) => {
+                self.wrong(place, key, &problem, hint);
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)], default: T) -> T {
+        let parse = |text: &str| {
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                let possible: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                let hint = suggest(text, words.iter().map(|(word, _)| *word));
+                (format!("is \"{text}\", but must be {}", possible.join(" or ")), hint)
+            })
+        };
+        self.text(key, parse).unwrap_or(default)
+    }
+
+    /// A path; relative ones start at the working directory.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.text(key, |text| match text {
+            "" => Err(("is empty, but must be a path".to_owned(), None)),
+            path => Ok(PathBuf::from(path)),
+        })
+    }
+
+    /// A list, in the environment separated by commas. Each wrong item is reported at its own place.
+    pub(super) fn list<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Checked<T>) -> Option<Vec<T>> {
+        let file = self.reader.file;
+        let (raw, place) = self.raw(key)?;
+        let items: Vec<(Place, Checked<T>)> = match raw {
+            Raw::Environment(text) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| (place.clone(), parse(item)))
+                .collect(),
+            Raw::File(value) => match (value.get_ref().as_array(), file) {
+                (Some(array), Some(file)) => array
+                    .iter()
+                    .map(|item| {
+                        let place = place_in(file.path, file.text, &item.span());
+                        (place, text_of(item.get_ref()).and_then(&parse))
+                    })
+                    .collect(),
+                _ => vec![(
+                    place,
+                    Err((format!("is {}, but must be a list of strings", kind_of(value.get_ref())), None)),
+                )],
+            },
+        };
+        let mut found = Vec::with_capacity(items.len());
+        for (place, item) in items {
+            match item {
+                Ok(item) => found.push(item),
+                Err((problem, hint)) => self.wrong(place, key, &problem, hint),
+            }
+        }
+        Some(found)
+    }
+
+    /// A table of strings, in the environment as `key=value,key=value`.
+    pub(super) fn map<K: Ord, V>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str, &str) -> Checked<(K, V)>,
+    ) -> BTreeMap<K, V> {
+        let file = self.reader.file;
+        let Some((raw, place)) = self.raw(key) else { return BTreeMap::new() };
+        let entries: Vec<(Place, Checked<(K, V)>)> = match raw {
+            Raw::Environment(text) => text
+                .split(',')
+                .filter(|entry| !entry.trim().is_empty())
+                .map(|entry| match entry.split_once('=') {
+                    Some((name, value)) => (place.clone(), parse(name.trim(), value.trim())),
+                    None => (place.clone(), Err((format!("has `{}`, but must be `key=value`", entry.trim()), None))),
+                })
+                .collect(),
+            Raw::File(value) => match (value.get_ref().as_table(), file) {
+                (Some(table), Some(file)) => table
+                    .iter()
+                    .map(|(name, value)| {
+                        let place = place_in(file.path, file.text, &name.span());
+                        (place, text_of(value.get_ref()).and_then(|text| parse(name.get_ref(), text)))
+                    })
+                    .collect(),
+                _ => vec![(
+                    place,
+                    Err((format!("is {}, but must be a table of strings", kind_of(value.get_ref())), None)),
+                )],
+            },
+        };
+        let mut found = BTreeMap::new();
+        for (place, entry) in entries {
+            match entry {
+                Ok((name, value)) => {
+                    found.insert(name, value);
+                }
+                Err((problem, hint)) => self.wrong(place, key, &problem, hint),
+            }
+        }
+        found
+    }
+}
+
+fn kind_of(value: &DeValue<'_>) -> String {
+    let kind = value.type_str();
+    format!("{} {kind}", if kind.starts_with(['a', 'i']) { "an" } else { "a" })
+}
+
+fn text_of<'v>(value: &'v DeValue<'_>) -> Checked<&'v str> {
+    value.as_str().ok_or_else(|| {
+        let hint = value.is_integer().then(|| "write it in quotes".to_owned());
+        (format!("is {}, but must be a string", kind_of(value)), hint)
+    })
+}

@@ -1,0 +1,138 @@
+//! How each section is read.
+
+use sessionwarden_machine::effect::Mode;
+
+use super::{
+    Audit, Backend, BackendKind, Config, Console, Feed, LogFormat, Organization, Place, Policy, Quarantine, Recheck,
+    Service, Telemetry, Threshold, check, reader::Reader,
+};
+
+impl Config {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            service: Service::read(reader),
+            backend: Backend {
+                kind: reader.section("backend").word("kind", &[("local", BackendKind::Local)], BackendKind::Local),
+            },
+            policy: Policy {
+                dir: reader.section("policy").path("dir"),
+                waivers_dir: reader.section("policy").path("waivers_dir"),
+            },
+            organization: Organization::read(reader),
+            recheck: Recheck::read(reader),
+            threshold: Threshold::read(reader),
+            quarantine: Quarantine::read(reader),
+            feed: Feed {
+                file: reader.section("feed").path("file"),
+                activity: reader.section("feed").flag("activity", true),
+            },
+            audit: Audit { file: reader.section("audit").path("file") },
+            console: Console {
+                listen: reader.section("console").text("listen", check::address).unwrap_or(Console::default().listen),
+            },
+            telemetry: Telemetry::read(reader),
+        }
+    }
+}
+
+impl Service {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let default = Self::default();
+        let mut section = reader.section("service");
+        Self {
+            mode: section.word("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)], default.mode),
+            data_dir: section.path("data_dir").unwrap_or(default.data_dir),
+            drain_seconds_max: section.whole("drain_seconds_max", 1..=300, default.drain_seconds_max),
+        }
+    }
+}
+
+impl Organization {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let default = Self::default();
+        let mut section = reader.section("organization");
+        Self {
+            management_account: section.text("management_account", check::account),
+            log_archive_account: section.text("log_archive_account", check::account),
+            exempt_accounts: section.list("exempt_accounts", check::account).unwrap_or_default(),
+            allowed_regions: section.list("allowed_regions", check::region).unwrap_or_default(),
+            own_names: section.list("own_names", check::not_empty).unwrap_or(default.own_names),
+            log_buckets: section.list("log_buckets", check::not_empty).unwrap_or_default(),
+            log_keys: section.list("log_keys", check::not_empty).unwrap_or_default(),
+            units: section.map("units", |account, unit| Ok((check::account(account)?, check::not_empty(unit)?))),
+        }
+    }
+}
+
+impl Recheck {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        const RANGE: std::ops::RangeInclusive<u64> = 100..=86_400_000;
+        let default = Self::default();
+        let mut section = reader.section("recheck");
+        let recheck = Self {
+            period_ms: section.whole("period_ms", RANGE, default.period_ms),
+            log_first_look_ms: section.whole("log_first_look_ms", RANGE, default.log_first_look_ms),
+            log_wait_ms_max: section.whole("log_wait_ms_max", RANGE, default.log_wait_ms_max),
+            evidence_unknown_ms_max: section.whole("evidence_unknown_ms_max", RANGE, default.evidence_unknown_ms_max),
+            terminate_confirm_ms_max: section.whole(
+                "terminate_confirm_ms_max",
+                RANGE,
+                default.terminate_confirm_ms_max,
+            ),
+        };
+        if recheck.log_wait_ms_max < recheck.log_first_look_ms {
+            let place = match section.place("log_wait_ms_max") {
+                Place::Default => section.place("log_first_look_ms"),
+                place => place,
+            };
+            let problem = format!(
+                "`recheck.log_wait_ms_max` ({}) is below `recheck.log_first_look_ms` ({})",
+                recheck.log_wait_ms_max, recheck.log_first_look_ms
+            );
+            section.error(place, problem, Some("a log must be looked for before it can be missing".to_owned()));
+        }
+        recheck
+    }
+}
+
+impl Threshold {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let default = Self::default();
+        let mut section = reader.section("threshold");
+        Self {
+            sessions: section.whole("sessions", 1..=1_000, default.sessions),
+            window_seconds: section.whole("window_seconds", 1..=86_400, default.window_seconds),
+            principals_min: section.whole("principals_min", 1..=1_000, default.principals_min),
+        }
+    }
+}
+
+impl Quarantine {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let default = Self::default();
+        let mut section = reader.section("quarantine");
+        Self {
+            enabled: section.flag("enabled", default.enabled),
+            duration_seconds: section.whole("duration_seconds", 60..=2_592_000, default.duration_seconds),
+            concurrent_max: section.whole("concurrent_max", 1..=1_000, default.concurrent_max),
+            hourly_max: section.whole("hourly_max", 1..=1_000, default.hourly_max),
+            share_max_percent: section.whole("share_max_percent", 1..=100, default.share_max_percent),
+        }
+    }
+}
+
+impl Telemetry {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let default = Self::default();
+        let mut section = reader.section("telemetry");
+        Self {
+            otlp_endpoint: section.text("otlp_endpoint", check::endpoint),
+            log_format: section.word(
+                "log_format",
+                &[("human", LogFormat::Human), ("json", LogFormat::Json)],
+                default.log_format,
+            ),
+            log_level: section.text("log_level", check::log_level).unwrap_or(default.log_level),
+        }
+    }
+}
