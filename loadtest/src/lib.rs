@@ -1,1 +1,7 @@
-//! p
+//! Generates CloudTrail streams and measures Sessionwarden against floors and peers.
+
+pub mod casting;
+pub mod generate;
+pub mod plan;
+pub mod sink;
+pub mod stream;

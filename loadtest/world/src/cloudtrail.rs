@@ -39,7 +39,7 @@ const AGENTS: [&str; 5] = [
     "aws-cli/2.17.20 md/awscrt#0.20.11 ua/2.0 os/linux#6.1.94 md/arch#x86_64 lang/python#3.11.8 cfg/retry-mode#standard",
     "aws-sdk-go-v2/1.30.3 os/linux lang/go#1.22.5 md/GOOS#linux md/GOARCH#amd64 api/ssm#1.52.4",
     "Boto3/1.34.140 md/Botocore#1.34.140 ua/2.0 os/linux#5.10 lang/python#3.12.4 Botocore/1.34.140",
-    "AWS Internal",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
     "APN/1.0 HashiCorp/1.0 Terraform/1.9.2 (+https://www.terraform.io) terraform-provider-aws/5.58.0 aws-sdk-go-v2/1.30.1",
 ];
 
