@@ -9,3 +9,4 @@ pub mod telemetry;
 pub mod input;
 pub mod policy;
 pub mod replay;
+pub mod cli;

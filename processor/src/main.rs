@@ -1,2 +1,7 @@
-//! p
-fn main(){}
+//! The `sessionwarden` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sessionwarden::cli::main()
+}

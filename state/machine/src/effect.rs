@@ -244,3 +244,78 @@ impl Report {
         }
     }
 }
+
+/// What the shell is asked to do. It leaves no choice to whoever does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write to the audit trail, and to the feed.
+    Report(Report),
+    /// End a session, and say how the attempt went. Asked again until the session is seen to have ended.
+    Terminate {
+        /// The same for every attempt.
+        id: EffectId,
+        /// Which session.
+        session: SessionKey,
+        /// Why, for the person who is cut off.
+        reason: Arc<str>,
+    },
+    /// Count a violating session whose end is confirmed, in its account's window.
+    Count {
+        /// The same for every repetition.
+        id: EffectId,
+        /// What is counted.
+        counted: Counted,
+    },
+    /// Write a session's final verdict to the audit trail.
+    Close {
+        /// The same for every repetition.
+        id: EffectId,
+        /// Which session.
+        session: SessionKey,
+        /// How it ended: `compliant`, `violated`, `log-missing`, `unproven`.
+        outcome: &'static str,
+        /// What it rests on.
+        evidence: Vec<EvidenceNote>,
+    },
+    /// Lock an account, and say how the attempt went.
+    Quarantine {
+        /// The episode.
+        id: EffectId,
+        /// Which account.
+        account: AccountId,
+    },
+    /// Unlock an account, and say how the attempt went.
+    Release {
+        /// The episode.
+        id: EffectId,
+        /// Which account.
+        account: AccountId,
+    },
+}
+
+impl Effect {
+    /// The effect's id.
+    pub fn id(&self) -> &EffectId {
+        match self {
+            Self::Report(report) => report.id(),
+            Self::Terminate { id, .. }
+            | Self::Count { id, .. }
+            | Self::Close { id, .. }
+            | Self::Quarantine { id, .. }
+            | Self::Release { id, .. } => id,
+        }
+    }
+}
+
+/// A violating session, as its account counts it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Counted {
+    /// When the violation began, event time.
+    pub at: EventTime,
+    /// Which session.
+    pub session: SessionKey,
+    /// Who opened it; empty where unknown.
+    pub principal: Arc<str>,
+    /// The controls it violated.
+    pub controls: BTreeSet<Arc<str>>,
+}

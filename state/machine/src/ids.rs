@@ -48,7 +48,7 @@ impl Now {
 
 fn show_ms(ms: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match jiff::Timestamp::from_millisecond(ms) {
-        Ok(at) => at.fmt(f),
+        Ok(at) => fmt::Display::fmt(&at, f),
         Err(_) => write!(f, "{ms} ms"),
     }
 }

@@ -3,5 +3,13 @@
 //! Nothing in here reads a clock, draws a random number or touches the world; the shell passes bytes, times and
 //! answers in, and performs the effects that come out.
 
+pub mod compliance;
+pub mod account;
+pub mod decode;
 pub mod effect;
 pub mod ids;
+pub mod incident;
+pub mod invariants;
+pub mod recheck;
+pub mod session;
+pub mod settings;

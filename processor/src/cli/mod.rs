@@ -1,0 +1,86 @@
+//! The command line.
+//!
+//! Exit codes: 0 all done; 1 something failed on the way, for example a full disk; 2 usage, configuration or policy;
+//! 3 done, but something could not be read and was parked.
+
+mod audit;
+mod replay;
+mod report;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Config;
+
+/// Done.
+pub const OK: u8 = 0;
+/// Something failed on the way.
+pub const FAILED: u8 = 1;
+/// Usage, configuration or policy.
+pub const USAGE: u8 = 2;
+/// Done, but something was parked.
+pub const PARKED: u8 = 3;
+
+/// Watches every AWS Session Manager session of an organisation and ends those that break the rules.
+#[derive(Debug, Parser)]
+#[command(name = "sessionwarden", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done; 1 failed on the way; 2 usage, configuration or policy; 3 done, but \
+                        something could not be read and was parked.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Replay(replay::Args),
+    Audit(audit::Args),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables for people.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// A failure with its exit code.
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: USAGE, error: error.into() }
+    }
+
+    fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: FAILED, error: error.into() }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Replay(args) => replay::run(&args),
+        Command::Audit(args) => audit::run(&args),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("sessionwarden: {:#}", failure.error);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The configuration from `file` and the environment.
+fn config(file: Option<&PathBuf>) -> Result<Config, Failure> {
+    Config::load(file.map(PathBuf::as_path), std::env::vars()).map_err(Failure::usage)
+}

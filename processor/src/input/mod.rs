@@ -1,0 +1,9 @@
+//! Reading CloudTrail events from files, folders, patterns and standard input.
+
+mod parked;
+mod paths;
+mod reader;
+
+pub use parked::{Parked, ParkedError, ParkedFile};
+pub use paths::{InputError, InputFile, expand};
+pub use reader::{Chunk, Reader, RecordAt, Sink, Truncated, plan_chunks};

@@ -1,0 +1,103 @@
+//! What could not be read: kept with its place and its reason, so that nothing is lost (I12).
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+/// One thing that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Parked {
+    /// The file.
+    pub file: String,
+    /// The record's number in it, from 1; 0 for the file as a whole.
+    pub record: u64,
+    /// The record's first byte in the file, from 0 (uncompressed).
+    pub byte: u64,
+    /// Why.
+    pub reason: String,
+    /// The bytes themselves, where they were to be kept.
+    #[serde(skip)]
+    pub content: Option<Vec<u8>>,
+}
+
+impl std::fmt::Display for Parked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.record {
+            0 => write!(f, "{}: {}", self.file, self.reason),
+            record => write!(f, "{}: record {record} (byte {}): {}", self.file, self.byte, self.reason),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    parked: &'a Parked,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_hex: Option<String>,
+}
+
+/// A file of parked records, as JSON lines: place, reason, and the content as text, or in hexadecimal where it is none.
+#[derive(Debug)]
+pub struct ParkedFile {
+    path: PathBuf,
+    out: BufWriter<File>,
+}
+
+/// The file of parked records cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write parked records to {path}: {source}")]
+pub struct ParkedError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl ParkedFile {
+    /// Creates the file, or empties it.
+    pub fn create(path: &Path) -> Result<Self, ParkedError> {
+        let failed = |source| ParkedError { path: path.to_owned(), source };
+        Ok(Self { path: path.to_owned(), out: BufWriter::new(File::create(path).map_err(failed)?) })
+    }
+
+    /// Opens the file to add to it.
+    pub fn append(path: &Path) -> Result<Self, ParkedError> {
+        let failed = |source| ParkedError { path: path.to_owned(), source };
+        let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), out: BufWriter::new(file) })
+    }
+
+    /// Adds one record.
+    pub fn write(&mut self, parked: &Parked) -> Result<(), ParkedError> {
+        let content = parked.content.as_deref();
+        let text = content.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let hex = content.filter(|_| text.is_none()).map(|bytes| {
+            bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+                use std::fmt::Write;
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+        });
+        let line = Line { parked, content: text, content_hex: hex };
+        serde_json::to_writer(&mut self.out, &line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.out.write_all(b"\n"))
+            .map_err(|source| ParkedError { path: self.path.clone(), source })
+    }
+
+    /// Writes what is buffered to the disk.
+    pub fn sync(&mut self) -> Result<(), ParkedError> {
+        let failed = |source| ParkedError { path: self.path.clone(), source };
+        self.out.flush().map_err(failed)?;
+        match self.out.get_ref().sync_data() {
+            // A device or a pipe cannot be synced.
+            Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => Err(failed(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}

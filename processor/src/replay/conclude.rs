@@ -1,0 +1,219 @@
+//! From facts to answers: merge what the threads gathered, judge each session once, look at each account's window.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sessionwarden_machine::{
+    account::{Decision, Fleet, by_account, decide, first_crossing},
+    compliance::{Judge, Verdicts},
+    effect::{Counted, Effect, Mode, Response},
+    ids::{AccountId, Now},
+    incident::Incident,
+    session::{Rules, Session, Verdict},
+    settings::Settings,
+};
+
+use super::{
+    ReplayError, Summary,
+    fold::{PARTS, Part, merge_incident},
+    summary::Crossed,
+};
+use crate::feed::FeedSink;
+
+type Gathered = (Vec<Part>, BTreeMap<Arc<str>, Incident>);
+
+/// What one part of the sessions comes to.
+#[derive(Default)]
+struct PartSummary {
+    summary: Summary,
+    counted: Vec<Counted>,
+    accounts: BTreeSet<AccountId>,
+    sessions: Vec<Box<Session>>,
+    unproven: BTreeMap<Arc<str>, BTreeSet<&'static str>>,
+}
+
+pub(super) fn conclude(
+    gathered: Vec<Gathered>,
+    judge: &Arc<Judge>,
+    settings: &Settings,
+    threads: usize,
+    feed: Option<FeedSink>,
+) -> Result<Summary, ReplayError> {
+    let mut incidents = BTreeMap::new();
+    let mut parts: Vec<Vec<Part>> = std::iter::repeat_with(Vec::new).take(PARTS).collect();
+    for (theirs, opened) in gathered {
+        for (all, part) in parts.iter_mut().zip(theirs) {
+            all.push(part);
+        }
+        for (cause, incident) in opened {
+            merge_incident(&mut incidents, cause, incident);
+        }
+    }
+    let keep = feed.is_some();
+    let concluded = spread(parts, threads, |parts| conclude_part(parts, judge, settings, keep))?;
+
+    let mut total = Summary { policy: judge.policy_hash().to_string(), ..Summary::default() };
+    let (mut counted, mut accounts, mut sessions) = (Vec::new(), BTreeSet::new(), Vec::new());
+    let mut unproven: BTreeMap<Arc<str>, BTreeSet<&'static str>> = BTreeMap::new();
+    for part in concluded {
+        add(&mut total, &part.summary);
+        counted.extend(part.counted);
+        accounts.extend(part.accounts);
+        sessions.extend(part.sessions);
+        for (control, needs) in part.unproven {
+            unproven.entry(control).or_default().extend(needs);
+        }
+    }
+    total.not_evaluated = unproven
+        .into_iter()
+        .map(|(control, needs)| (control.to_string(), needs.into_iter().map(str::to_owned).collect()))
+        .collect();
+    for incident in incidents.values().filter(|incident| incident.response != Response::Report) {
+        total.incidents += 1;
+        *total.incidents_by_cause.entry(incident.control.to_string()).or_default() += 1;
+    }
+    thresholds(counted, accounts.len(), settings, &mut total);
+    if let Some(feed) = feed {
+        write_feed(feed, sessions, &incidents, settings)?;
+    }
+    Ok(total)
+}
+
+/// Runs `work` on every part, on so many threads.
+fn spread(
+    parts: Vec<Vec<Part>>,
+    threads: usize,
+    work: impl Fn(Vec<Part>) -> PartSummary + Sync,
+) -> Result<Vec<PartSummary>, ReplayError> {
+    if threads == 1 {
+        return Ok(parts.into_iter().map(work).collect());
+    }
+    let queue = std::sync::Mutex::new(parts);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+                    std::iter::from_fn(next).map(&work).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let done: Result<Vec<_>, _> = workers.into_iter().map(|worker| worker.join()).collect();
+        done.map(|done| done.into_iter().flatten().collect()).map_err(|_| ReplayError::Thread)
+    })
+}
+
+fn conclude_part(parts: Vec<Part>, judge: &Arc<Judge>, settings: &Settings, keep: bool) -> PartSummary {
+    let Some(mut all) = parts.into_iter().reduce(|mut all, part| {
+        all.merge(part);
+        all
+    }) else {
+        return PartSummary::default();
+    };
+    let mut out = PartSummary::default();
+    let mut verdicts = Verdicts::new(Arc::clone(judge));
+    let summary = &mut out.summary;
+    summary.events.relevant = all.events.len() as u64;
+    summary.refused_calls = all.refused.len() as u64;
+    all.events = Default::default();
+    for (key, mut session) in all.sessions.drain() {
+        let verdict = session.judge(&mut Rules { verdicts: &mut verdicts, settings });
+        summary.sessions.seen += 1;
+        summary.sessions.open += u64::from(session.is_open());
+        summary.sessions.waived += u64::from(!verdict.waived.is_empty());
+        out.accounts.insert(key.account);
+        for open in &verdict.unproven {
+            if !out.unproven.contains_key(&open.control) {
+                out.unproven.insert(Arc::clone(&open.control), open.needs.iter().map(|kind| kind.as_str()).collect());
+            }
+        }
+        if let Some(violations) = &session.violations {
+            summary.sessions.violating += 1;
+            for (control, violation) in violations.iter() {
+                *summary.sessions.by_control.entry(control.to_string()).or_default() += 1;
+                if violation.response == Response::Incident {
+                    summary.incidents += 1;
+                    *summary.incidents_by_cause.entry(control.to_string()).or_default() += 1;
+                }
+            }
+            out.counted.extend(counted(&session, &verdict, settings));
+        }
+        if keep && (settings.activity || session.is_violating()) {
+            out.sessions.push(session);
+        }
+    }
+    out
+}
+
+fn counted(session: &Session, verdict: &Verdict, settings: &Settings) -> Option<Counted> {
+    let without_activity = Settings { activity: false, ..settings.clone() };
+    session.wanted(verdict, Now(0), &without_activity).into_iter().find_map(|effect| match effect {
+        Effect::Count { counted, .. } => Some(counted),
+        Effect::Report(_)
+        | Effect::Terminate { .. }
+        | Effect::Close { .. }
+        | Effect::Quarantine { .. }
+        | Effect::Release { .. } => None,
+    })
+}
+
+fn add(total: &mut Summary, part: &Summary) {
+    total.events.relevant += part.events.relevant;
+    total.refused_calls += part.refused_calls;
+    total.incidents += part.incidents;
+    total.sessions.seen += part.sessions.seen;
+    total.sessions.open += part.sessions.open;
+    total.sessions.violating += part.sessions.violating;
+    total.sessions.waived += part.sessions.waived;
+    for (control, sessions) in &part.sessions.by_control {
+        *total.sessions.by_control.entry(control.clone()).or_default() += sessions;
+    }
+    for (cause, incidents) in &part.incidents_by_cause {
+        *total.incidents_by_cause.entry(cause.clone()).or_default() += incidents;
+    }
+}
+
+/// A violating session counts as terminated at the time of the evidence: the threshold shows what would have happened.
+fn thresholds(counted: Vec<Counted>, accounts: usize, settings: &Settings, total: &mut Summary) {
+    let enforced = Settings { mode: Mode::Enforce, organization: true, ..settings.clone() };
+    for (account, counted) in by_account(counted) {
+        let counted: Vec<_> = counted.iter().collect();
+        let Some(crossing) = first_crossing(&counted, &settings.quarantine) else {
+            continue;
+        };
+        total.accounts.over_threshold += 1;
+        let fleet = Fleet { accounts, ..Fleet::default() };
+        let decision = match decide(account, &enforced, fleet) {
+            Decision::Lock => "would be locked".to_owned(),
+            Decision::Observed => "observed".to_owned(),
+            Decision::Refused(rule) => format!("would not be locked: {rule}"),
+        };
+        total.accounts.crossed.insert(account.to_string(), Crossed {
+            at: crossing.at.to_string(),
+            sessions: crossing.sessions.len(),
+            principals: crossing.principals.len(),
+            decision,
+        });
+    }
+}
+
+/// Writes everything reportable, sessions in the order of their beginning.
+fn write_feed(
+    mut feed: FeedSink,
+    mut sessions: Vec<Box<Session>>,
+    incidents: &BTreeMap<Arc<str>, Incident>,
+    settings: &Settings,
+) -> Result<(), ReplayError> {
+    sessions.sort_unstable_by(|a, b| (a.born_at(), &a.key).cmp(&(b.born_at(), &b.key)));
+    let reports = sessions.iter().flat_map(|session| session.wanted(&Verdict::default(), Now(0), settings));
+    let others = incidents.values().flat_map(|incident| incident.wanted(settings.mode));
+    for effect in reports.chain(others) {
+        if let Effect::Report(report) = effect {
+            feed.write(&report)?;
+        }
+    }
+    feed.finish()?;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! What one thread gathers from the events it reads. Everything in it merges in any order.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+use foldhash::fast::FixedState;
+use sessionwarden_machine::{
+    compliance::{Judge, Verdicts},
+    decode::{Decoded, Decoder, Ignored, Observation, Poison, What},
+    ids::{EventId, EventTime, Names, Now, SessionKey},
+    incident::{Incident, incidents_of},
+    session::{Rules, Session, SessionEvent},
+    settings::Settings,
+};
+
+use crate::input::{Parked, RecordAt, Sink};
+
+/// Sessions and event ids are kept in this many parts, so that threads can merge side by side.
+pub(super) const PARTS: usize = 16;
+/// How many bytes of parked records are kept in memory at the most.
+const PARKED_BYTES_MAX: usize = 256 << 20;
+/// How many parked records are kept at the most; more are counted.
+const PARKED_MAX: usize = 100_000;
+
+/// The events to look at: from (inclusive) and to (exclusive).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// Not before.
+    pub from: Option<EventTime>,
+    /// Before.
+    pub to: Option<EventTime>,
+}
+
+impl Period {
+    fn holds(&self, at: EventTime) -> bool {
+        self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
+    }
+}
+
+/// How many records of a chunk there were, and what became of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    /// Values in the file, for numbering parked ones.
+    pub(super) values: u64,
+    pub(super) relevant: u64,
+    pub(super) ignored: u64,
+    pub(super) poison: u64,
+    /// Relevant records outside the period.
+    pub(super) outside: u64,
+    pub(super) parked: Vec<Parked>,
+}
+
+/// One part of the sessions and event ids.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) sessions: HashMap<SessionKey, Box<Session>, FixedState>,
+    pub(super) events: HashSet<EventId, FixedState>,
+    /// Session calls that AWS refused, by event.
+    pub(super) refused: HashSet<EventId, FixedState>,
+}
+
+impl Part {
+    pub(super) fn merge(&mut self, other: Self) {
+        if self.sessions.len() < other.sessions.len() {
+            let smaller = std::mem::replace(self, other);
+            return self.merge(smaller);
+        }
+        self.events.extend(other.events);
+        self.refused.extend(other.refused);
+        for (key, session) in other.sessions {
+            match self.sessions.entry(key) {
+                std::collections::hash_map::Entry::Occupied(mut known) => known.get_mut().merge(*session),
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(session);
+                }
+            }
+        }
+    }
+}
+
+/// What one thread has gathered.
+pub(super) struct Fold<'a> {
+    decoder: &'a Decoder,
+    settings: &'a Settings,
+    period: Period,
+    keep_parked: bool,
+    names: Names,
+    verdicts: Verdicts,
+    hasher: FixedState,
+    pub(super) parts: Vec<Part>,
+    pub(super) incidents: BTreeMap<Arc<str>, Incident>,
+    pub(super) counts: Counts,
+    file: String,
+    kept_bytes: usize,
+}
+
+impl<'a> Fold<'a> {
+    pub(super) fn new(
+        decoder: &'a Decoder,
+        judge: &Arc<Judge>,
+        settings: &'a Settings,
+        period: Period,
+        keep_parked: bool,
+    ) -> Self {
+        Self {
+            decoder,
+            settings,
+            period,
+            keep_parked,
+            names: Names::default(),
+            verdicts: Verdicts::new(Arc::clone(judge)),
+            hasher: FixedState::default(),
+            parts: std::iter::repeat_with(Part::default).take(PARTS).collect(),
+            incidents: BTreeMap::new(),
+            counts: Counts::default(),
+            file: String::new(),
+            kept_bytes: 0,
+        }
+    }
+
+    /// Begins to read another file or part of one, and returns the counts of the last.
+    pub(super) fn begin(&mut self, file: String) -> Counts {
+        self.file = file;
+        std::mem::take(&mut self.counts)
+    }
+
+    pub(super) fn into_gathered(self) -> (Vec<Part>, BTreeMap<Arc<str>, Incident>) {
+        (self.parts, self.incidents)
+    }
+
+    fn take(&mut self, decoded: Decoded<'_>, value: &[u8], at: RecordAt) {
+        match decoded {
+            Decoded::Ignored(
+                Ignored::OtherEvent | Ignored::OtherSource | Ignored::Harmless | Ignored::NotCloudTrail,
+            ) => self.counts.ignored += 1,
+            Decoded::Poison(poison) => self.park(&poison, value, at),
+            Decoded::Relevant(seen) => self.observe(&seen),
+        }
+    }
+
+    fn observe(&mut self, seen: &Observation<'_>) {
+        if !self.period.holds(seen.at) {
+            self.counts.outside += 1;
+            return;
+        }
+        self.counts.relevant += 1;
+        // A repeated event is taken in again: that changes nothing, and where two records share an id but differ, the
+        // answer does not depend on which came first.
+        let part = (seen.event.0 as usize) % PARTS;
+        self.parts[part].events.insert(seen.event);
+        if let Some(event) = SessionEvent::of(seen, &mut self.names) {
+            let part = (self.hasher.hash_one(&event.key) >> 48) as usize % PARTS;
+            let sessions = &mut self.parts[part].sessions;
+            match sessions.get_mut(&event.key) {
+                Some(session) => session.absorb_event(event),
+                None => {
+                    let key = event.key.clone();
+                    let mut session = Session::new(key.clone(), Now(event.mark.at.0));
+                    session.absorb_event(event);
+                    sessions.insert(key, Box::new(session));
+                }
+            }
+            return;
+        }
+        if let What::Refused { .. } = seen.what {
+            self.parts[part].refused.insert(seen.event);
+            return;
+        }
+        let mut rules = Rules { verdicts: &mut self.verdicts, settings: self.settings };
+        for (cause, incident) in incidents_of(seen, &mut self.names, &mut rules) {
+            merge_incident(&mut self.incidents, cause, incident);
+        }
+    }
+
+    #[cold]
+    fn park(&mut self, poison: &Poison, value: &[u8], at: RecordAt) {
+        self.counts.poison += 1;
+        if self.counts.parked.len() >= PARKED_MAX {
+            return;
+        }
+        let keep = self.keep_parked && self.kept_bytes + value.len() <= PARKED_BYTES_MAX;
+        self.kept_bytes += if keep { value.len() } else { 0 };
+        self.counts.parked.push(Parked {
+            file: self.file.clone(),
+            record: at.record,
+            byte: at.byte,
+            reason: poison.to_string(),
+            content: keep.then(|| value.to_owned()),
+        });
+    }
+}
+
+/// Adds an incident to those of the same cause.
+pub(super) fn merge_incident(all: &mut BTreeMap<Arc<str>, Incident>, cause: Arc<str>, incident: Incident) {
+    match all.get_mut(&cause) {
+        Some(known) => known.merge(incident),
+        None => {
+            all.insert(cause, incident);
+        }
+    }
+}
+
+impl Sink for Fold<'_> {
+    fn whole(&mut self, value: &[u8], at: RecordAt) {
+        self.counts.values += 1;
+        let decoder = self.decoder;
+        decoder.decode(value, &mut |decoded| self.take(decoded, value, at));
+    }
+
+    fn broken(&mut self, value: &[u8], at: RecordAt) {
+        self.counts.values += 1;
+        let decoder = self.decoder;
+        decoder.decode_fully(value, &mut |decoded| match decoded {
+            // What has no whole frame is parked, even where it happens to parse.
+            Decoded::Ignored(_) => {
+                self.park(&Poison::Malformed("no whole record".into()), value, at);
+            }
+            Decoded::Relevant(_) | Decoded::Poison(_) => self.take(decoded, value, at),
+        });
+    }
+
+    fn too_long(&mut self, value: &[u8], at: RecordAt) {
+        self.counts.values += 1;
+        self.park(&Poison::TooLong, &value[..value.len().min(1 << 20)], at);
+    }
+}

@@ -1,0 +1,181 @@
+//! What happens outside sessions: other ways in, and changes of the things that sessions and the guardrail rest on.
+//! One incident for each cause, however many events it has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    compliance::EventFacts,
+    decode::{Observation, What},
+    effect::{Effect, EvidenceNote, Finding, IncidentNote, Mode, Principal, Report, Response, Severity},
+    ids::{AccountId, EffectId, EventTime, Names, Thing},
+    session::{Mark, Rules, clip},
+};
+
+/// One cause that somebody has to look at: a control violated by events of one kind on one thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// What makes it one cause: control, account, and the thing or the caller.
+    pub cause: Arc<str>,
+    /// The control's id.
+    pub control: Arc<str>,
+    /// The control's sentence.
+    pub title: Arc<str>,
+    /// How bad.
+    pub severity: Severity,
+    /// What the control asks for.
+    pub response: Response,
+    /// Requirement ids.
+    pub requirements: BTreeSet<Arc<str>>,
+    /// MITRE ATT&CK technique ids.
+    pub techniques: BTreeSet<Arc<str>>,
+    /// The hash of the policy text.
+    pub policy: Arc<str>,
+    /// Where.
+    pub account: AccountId,
+    /// Where.
+    pub region: Arc<str>,
+    /// What it was done to.
+    pub target: Arc<str>,
+    /// The first event.
+    pub first: Mark,
+    /// The first event's call.
+    pub call: Arc<str>,
+    /// The last event.
+    pub last_at: EventTime,
+    /// What has been done: effects that are durable.
+    #[serde(default)]
+    pub done: BTreeSet<EffectId>,
+}
+
+/// The incidents that one event opens or adds to, by cause. Empty for session calls and for what no control forbids.
+pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules<'_>) -> BTreeMap<Arc<str>, Incident> {
+    let mut found = BTreeMap::new();
+    let (kind, target) = match &seen.what {
+        What::Access { target } => (None, target),
+        What::Change { kind, id } => (Some(*kind), id),
+        What::Start(_) | What::Resume { .. } | What::Terminate { .. } | What::Refused { .. } => return found,
+    };
+    let target = clip(target);
+    let settings = rules.settings;
+    let arn = clip(&seen.principal_arn);
+    let principal = Principal { arn: names.get(arn), kind: names.get(clip(&seen.principal_kind)) };
+    let answer = rules.verdicts.event(&EventFacts {
+        account: seen.account,
+        region: &seen.region,
+        unit: settings.unit(seen.account),
+        management: settings.management_account == Some(seen.account),
+        principal: &principal,
+        threat: seen.threat,
+        event: seen.name,
+        thing_kind: kind,
+        thing: target,
+        own: kind.is_some_and(|kind| settings.owns(kind, target)),
+        failed: seen.failure.is_some(),
+    });
+    for hit in &answer.violated {
+        let judge = rules.verdicts.judge();
+        if judge.first_unexcused(&hit.waivers, seen.at) != seen.at {
+            continue;
+        }
+        let control = judge.control(hit.control);
+        // A change is about the thing; another way in is about who takes it.
+        let about = if kind.is_some() { target } else { arn };
+        let cause: Arc<str> = format!("{}/{}/{about}", control.id, seen.account).into();
+        found.insert(Arc::clone(&cause), Incident {
+            cause,
+            control: Arc::clone(&control.id),
+            title: Arc::clone(&control.title),
+            severity: control.severity,
+            response: control.response,
+            requirements: control.requirements.clone(),
+            techniques: control.techniques.clone(),
+            policy: Arc::clone(judge.policy_hash()),
+            account: seen.account,
+            region: names.get(clip(&seen.region)),
+            target: names.get(target),
+            first: Mark { at: seen.at, event: seen.event, principal: principal.clone() },
+            call: Arc::from(seen.name),
+            last_at: seen.at,
+            done: BTreeSet::new(),
+        });
+    }
+    found
+}
+
+/// The thing that an event changed, if it changed one: whatever rests on it is due now.
+pub fn changed_thing(seen: &Observation<'_>, names: &mut Names) -> Option<Thing> {
+    match &seen.what {
+        What::Change { kind, id } if seen.failure.is_none() && !id.is_empty() => {
+            Some(Thing { kind: *kind, account: seen.account, id: names.get(clip(id)) })
+        }
+        What::Change { .. }
+        | What::Access { .. }
+        | What::Start(_)
+        | What::Resume { .. }
+        | What::Terminate { .. }
+        | What::Refused { .. } => None,
+    }
+}
+
+impl Incident {
+    /// Adds another event of the same cause. Order and repetition do not matter.
+    pub fn merge(&mut self, other: Self) {
+        if other.first < self.first {
+            (self.first, self.call) = (other.first, other.call);
+            (self.region, self.target) = (other.region, other.target);
+        }
+        self.last_at = self.last_at.max(other.last_at);
+    }
+
+    /// Everything the facts ask for that is not yet durable.
+    pub fn wanted(&self, mode: Mode) -> Vec<Effect> {
+        let finding_id = EffectId(format!("finding/{}", self.cause).into());
+        let evidence = vec![EvidenceNote {
+            name: Arc::clone(&self.call),
+            value: Arc::clone(&self.target),
+            source: "cloudtrail".into(),
+            at: self.first.at,
+        }];
+        let finding = Finding {
+            id: finding_id.clone(),
+            control: Arc::clone(&self.control),
+            title: Arc::clone(&self.title),
+            severity: self.severity,
+            requirements: self.requirements.clone(),
+            techniques: self.techniques.clone(),
+            policy: Arc::clone(&self.policy),
+            account: self.account,
+            region: Arc::clone(&self.region),
+            session: None,
+            target: Arc::clone(&self.target),
+            principal: self.first.principal.clone(),
+            since: self.first.at,
+            event: Some(self.first.event),
+            evidence: evidence.clone(),
+            mode,
+        };
+        let mut effects = vec![Effect::Report(Report::Finding(Box::new(finding)))];
+        if self.response != Response::Report {
+            effects.push(Effect::Report(Report::Incident(Box::new(IncidentNote {
+                id: EffectId(format!("incident/{}", self.cause).into()),
+                title: Arc::clone(&self.title),
+                cause: Arc::clone(&self.control),
+                severity: self.severity,
+                account: self.account,
+                region: Arc::clone(&self.region),
+                session: None,
+                opened: self.first.at,
+                resolved: None,
+                evidence,
+                findings: vec![finding_id],
+            }))));
+        }
+        effects.retain(|effect| !self.done.contains(effect.id()));
+        effects
+    }
+}

@@ -1,0 +1,80 @@
+//! Promises that must hold in every state. Called by tests, by simulation, and by the running service as metrics.
+
+use crate::{
+    account::{Account, Decision},
+    effect::{Mode, Response},
+    ids::Now,
+    session::{Outcome, Phase, Session, Verdict},
+    settings::Settings,
+};
+
+/// A promise that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{id} is broken by {subject}: {what}")]
+pub struct Broken {
+    /// The invariant, `I1` to `I16`.
+    pub id: &'static str,
+    /// Which subject.
+    pub subject: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// How late a due session may be before I8 counts as broken, in milliseconds.
+pub const OVERDUE_MS_MAX: i64 = 60_000;
+
+/// Checks one session at `now`, with `due_at` as it is stored.
+pub fn check_session(
+    session: &Session,
+    verdict: &Verdict,
+    due_at: Option<Now>,
+    now: Now,
+    settings: &Settings,
+) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut expect = |id: &'static str, holds: bool, what: &str| {
+        if !holds {
+            broken.push(Broken { id, subject: session.key.to_string(), what: what.to_owned() });
+        }
+    };
+    let phase = session.phase(verdict, settings);
+    let asked = session.seen.as_ref().and_then(|seen| seen.terminate_asked_at);
+    if settings.organization {
+        let live = matches!(phase, Phase::Live | Phase::Terminating | Phase::Observed);
+        expect("I8", !live || due_at.is_some(), "a live session without a time to look again");
+        let overdue = due_at.is_some_and(|due| now > due.plus_ms(OVERDUE_MS_MAX));
+        expect("I8", !overdue, "a session that is long overdue");
+    }
+    if phase == Phase::Terminating && settings.mode == Mode::Enforce {
+        let unconfirmed = asked.is_some_and(|asked| now >= asked.plus_ms(settings.terminate_confirm_ms_max));
+        let said = session.done.iter().flat_map(|done| done.iter()).any(|id| id.0.contains("termination-unconfirmed"));
+        let grace = asked.is_none_or(|asked| now < asked.plus_ms(settings.terminate_confirm_ms_max + OVERDUE_MS_MAX));
+        expect("I1", !unconfirmed || said || grace, "alive long after its termination, and no incident says so");
+    }
+    let ending = session.violations.iter().flat_map(|found| found.values()).any(|v| v.response == Response::Terminate);
+    expect("I10", asked.is_none() || ending, "a termination without a violated control");
+    expect("I11", phase != Phase::Closed(Outcome::Compliant) || verdict.unproven.is_empty(), "compliant, yet unproven");
+    for (_, waiver, until) in &verdict.waived {
+        let last = session.seen.as_ref().and_then(|seen| seen.alive_at);
+        let expired = last.is_some_and(|alive| alive > *until);
+        expect("I16", !expired, &format!("waiver {waiver} works after its end"));
+    }
+    broken
+}
+
+/// Checks one account.
+pub fn check_account(account: &Account, settings: &Settings) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut expect = |id: &'static str, holds: bool, what: &str| {
+        if !holds {
+            broken.push(Broken { id, subject: account.account.to_string(), what: what.to_owned() });
+        }
+    };
+    if let Some(episode) = &account.episode {
+        expect("I5", episode.sessions >= settings.quarantine.sessions_min, "locked below the threshold");
+        let exempt = settings.quarantine.exempt.contains(&account.account);
+        expect("I6", !(exempt && episode.decision == Decision::Lock), "an exempt account is locked");
+        expect("I7", !episode.holds() || account.due_at(settings).is_some(), "a lock without an end");
+    }
+    broken
+}

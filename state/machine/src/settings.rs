@@ -1,0 +1,184 @@
+//! What the core needs to know of the configuration. Plain values; the shell reads them from file and environment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    effect::Mode,
+    ids::{AccountId, ThingKind},
+};
+
+/// The settings of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether effects touch anything.
+    pub mode: Mode,
+    /// An organisation can be asked: evidence is gathered and calls are made. Without one (history, a bare stream of
+    /// events) evidence stays unknown and remedies are planned, not called.
+    pub organization: bool,
+    /// Session calls are reported as OCSF API Activity.
+    pub activity: bool,
+    /// How long a verdict on a live session holds, in milliseconds. Default 15,000 (R-G3).
+    pub recheck_ms: i64,
+    /// When a session is checked again after something it rests on changed, in milliseconds: IAM changes take seconds
+    /// to bite. Default 5,000.
+    pub settle_ms: i64,
+    /// From the end of a session to the first look for its log, in milliseconds. Default 30,000 (R-W20).
+    pub log_first_look_ms: i64,
+    /// From the end of a session to the incident `log-missing`, in milliseconds. Default 900,000.
+    pub log_wait_ms_max: i64,
+    /// How long needed evidence may stay unknown before an incident says so, in milliseconds. Default 600,000.
+    pub evidence_unknown_ms_max: i64,
+    /// How long a termination may stay unconfirmed before an incident says so, in milliseconds. Default 60,000.
+    pub terminate_confirm_ms_max: i64,
+    /// Regions in which sessions may run; empty means all.
+    pub allowed_regions: BTreeSet<Arc<str>>,
+    /// The organisation's management account: watched, never quarantined (TH18).
+    pub management_account: Option<AccountId>,
+    /// Organisational unit of each account, where known.
+    pub units: BTreeMap<AccountId, Arc<str>>,
+    /// Things of the guardrail itself: names, with `*` for any characters.
+    pub own_names: Vec<Arc<str>>,
+    /// When an account is locked.
+    pub quarantine: QuarantineSettings,
+}
+
+/// When an account is locked, and what stops that from running away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineSettings {
+    /// Locking is considered at all.
+    pub enabled: bool,
+    /// Distinct sessions with confirmed termination inside the window. Default 10 (R-G12).
+    pub sessions_min: usize,
+    /// Length of the sliding window, event time, in milliseconds. Default 300,000 (R-G12).
+    pub window_ms: i64,
+    /// Distinct principals among those sessions. Default 1.
+    pub principals_min: usize,
+    /// How long a lock lasts, in milliseconds. Default 3,600,000.
+    pub duration_ms: i64,
+    /// Accounts that are never locked.
+    pub exempt: BTreeSet<AccountId>,
+    /// Locks at one time, at the most. Default 3.
+    pub concurrent_max: usize,
+    /// Locks begun within an hour, at the most. Default 5.
+    pub hourly_max: usize,
+    /// Locks at one time, as a share of the organisation's accounts, in percent. Default 10.
+    pub share_percent_max: usize,
+}
+
+impl Default for QuarantineSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            sessions_min: 10,
+            window_ms: 300_000,
+            principals_min: 1,
+            duration_ms: 3_600_000,
+            exempt: BTreeSet::new(),
+            concurrent_max: 3,
+            hourly_max: 5,
+            share_percent_max: 10,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Observe,
+            organization: true,
+            activity: true,
+            recheck_ms: 15_000,
+            settle_ms: 5_000,
+            log_first_look_ms: 30_000,
+            log_wait_ms_max: 900_000,
+            evidence_unknown_ms_max: 600_000,
+            terminate_confirm_ms_max: 60_000,
+            allowed_regions: BTreeSet::new(),
+            management_account: None,
+            units: BTreeMap::new(),
+            own_names: vec!["sessionwarden*".into()],
+            quarantine: QuarantineSettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Settings for history and bare streams of events: nothing can be asked, nothing is called.
+    #[must_use]
+    pub fn without_organization(mut self) -> Self {
+        self.organization = false;
+        self
+    }
+
+    /// Whether sessions may run in `region` (TH17).
+    pub fn allows_region(&self, region: &str) -> bool {
+        self.allowed_regions.is_empty() || self.allowed_regions.contains(region)
+    }
+
+    /// The account's organisational unit, where known.
+    pub fn unit(&self, account: AccountId) -> Option<&str> {
+        self.units.get(&account).map(|unit| &**unit)
+    }
+
+    /// Whether a thing belongs to the guardrail: by its name, or because it is the preferences document or the account
+    /// switch that no account has two of.
+    pub fn owns(&self, kind: ThingKind, id: &str) -> bool {
+        let name = id.rsplit(['/', ':']).next().unwrap_or(id);
+        (kind == ThingKind::Document && name == crate::decode::PREFERENCES)
+            || self.own_names.iter().any(|pattern| matches(pattern, name) || matches(pattern, id))
+    }
+}
+
+/// Whether `text` fits `pattern`, in which `*` stands for any characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_people_expect() {
+        for (pattern, text, expected) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("a*", "ab", true),
+            ("*b", "ab", true),
+            ("a*c*e", "abcde", true),
+            ("a*c*e", "abde", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn own_things_are_known_by_name_and_arn() {
+        let settings = Settings::default();
+        assert!(settings.owns(ThingKind::Rule, "sessionwarden-watch"));
+        assert!(settings.owns(ThingKind::Topic, "arn:aws:sns:eu-central-1:111122223333:sessionwarden-central"));
+        assert!(settings.owns(ThingKind::Document, "SSM-SessionManagerRunShell"));
+        assert!(!settings.owns(ThingKind::Document, "other"));
+        assert!(!settings.owns(ThingKind::Rule, "nightly"));
+    }
+}
