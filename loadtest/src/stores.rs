@@ -52,13 +52,13 @@ pub fn run(args: &Args) -> Result<()> {
         columns[0].push(measure::<Redb>(&base, args.items)?);
         columns[1].push(measure::<Fjall>(&base, args.items)?);
     }
-    println!("{:<44}{:>14}{:>14}", "", Redb::NAME, Fjall::NAME);
+    println!("{:<48}{:>14}{:>14}", "", Redb::NAME, Fjall::NAME);
     for (row, first) in columns[0][0].iter().enumerate() {
-        print!("{:<44}", first.name);
-        for rounds in &columns {
-            print!("{:>14}", format!("{:.3}", median(rounds.iter().map(|cells| cells[row].value).collect())));
-        }
-        println!();
+        let value = |rounds: &[Vec<Cell>]| median(rounds.iter().map(|cells| cells[row].value).collect());
+        println!("{:<48}{:>14.3}{:>14.3}", first.name, value(&columns[0]), value(&columns[1]));
+    }
+    for (redb, fjall) in damage::measure::<Redb>(&base)?.iter().zip(damage::measure::<Fjall>(&base)?) {
+        println!("{:<48}{:>14}{:>14}", redb.name, redb.value, fjall.value);
     }
     Ok(())
 }
@@ -389,7 +389,6 @@ fn measure<E: Engine>(base: &Path, items: u64) -> Result<Vec<Cell>> {
     let start = Instant::now();
     drop(E::open_checked(folder.path())?);
     cells.push(Cell { name: "open and verify: ms".into(), value: start.elapsed().as_secs_f64() * 1e3 });
-    cells.extend(damage::measure::<E>(base)?);
     Ok(cells)
 }
 

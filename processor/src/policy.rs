@@ -54,16 +54,19 @@ pub fn load(dir: Option<&Path>, waivers_dir: Option<&Path>) -> Result<Arc<Judge>
 
 fn read_folder(dir: &Path, role: PolicyRole, sources: &mut Vec<PolicySource>) -> Result<(), PolicyLoadError> {
     let failed = |source| PolicyLoadError::Read { path: dir.to_owned(), source };
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(dir).map_err(failed)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(failed)?;
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+        .map_err(failed)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     paths.sort();
     for path in paths {
         if path.is_dir() {
             let waivers = path.file_name().is_some_and(|name| name == "waivers");
             read_folder(&path, if waivers { PolicyRole::Waivers } else { role }, sources)?;
         } else if path.extension().is_some_and(|extension| extension == "cedar") {
-            let text = fs::read_to_string(&path)
-                .map_err(|source| PolicyLoadError::Read { path: path.clone(), source })?;
+            let text =
+                fs::read_to_string(&path).map_err(|source| PolicyLoadError::Read { path: path.clone(), source })?;
             sources.push(PolicySource { file: path.display().to_string(), text, role });
         }
     }

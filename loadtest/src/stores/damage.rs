@@ -14,7 +14,9 @@ use super::{Cell, Engine, Workload};
 const ITEMS: u64 = 2_000;
 const BATCH: usize = 64;
 const TORN_IMAGES: usize = 200;
-const FLIPPED_BYTES: usize = 200;
+const FLIPPED_BITS: usize = 200;
+/// More than one row.
+const NEIGHBOURING_BYTES: usize = 1_300;
 /// What a disk writes at once.
 const BLOCK_BYTES: usize = 4_096;
 
@@ -89,13 +91,32 @@ pub(super) fn measure<E: Engine>(base: &Path) -> Result<Vec<Cell>> {
         .iter()
         .flat_map(|(file, bytes)| bytes.iter().enumerate().filter(|(_, b)| **b != 0).map(move |(at, _)| (file, at)))
         .collect();
-    for _ in 0..FLIPPED_BYTES {
+    for _ in 0..FLIPPED_BITS {
         let (file, at) = used[(work.next() % used.len() as u64) as usize];
-        let mut image = closed.clone();
-        image.get_mut(file).ok_or_else(|| anyhow!("no {}", file.display()))?[at] ^= 1 << (work.next() % 8);
+        let image = with_flipped_bit(&closed, file, at, (work.next() % 8) as u32);
         try_image::<E>(base, &image, &[&work.revs], &mut flipped)?;
     }
-    Ok([torn.cells("200 torn commits"), flipped.cells("200 flipped bits")].concat())
+
+    // Every part of some row, its first byte included, which scattered flips seldom meet.
+    let mut neighbours = Outcomes::default();
+    for (file, at) in &used[used.len() / 2..][..NEIGHBOURING_BYTES] {
+        let image = with_flipped_bit(&closed, file, *at, 4);
+        try_image::<E>(base, &image, &[&work.revs], &mut neighbours)?;
+    }
+    Ok([
+        torn.cells(&format!("{TORN_IMAGES} torn commits")),
+        flipped.cells(&format!("{FLIPPED_BITS} flipped bits")),
+        neighbours.cells(&format!("a bit in each of {NEIGHBOURING_BYTES} bytes")),
+    ]
+    .concat())
+}
+
+fn with_flipped_bit(image: &Image, file: &Path, at: usize, bit: u32) -> Image {
+    let mut image = image.clone();
+    if let Some(bytes) = image.get_mut(file) {
+        bytes[at] ^= 1 << bit;
+    }
+    image
 }
 
 fn try_image<E: Engine>(base: &Path, image: &Image, allowed: &[&Vec<u64>], outcomes: &mut Outcomes) -> Result<()> {

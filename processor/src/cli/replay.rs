@@ -64,7 +64,8 @@ fn time(text: &str) -> Result<EventTime, String> {
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let config = super::config(args.config.as_ref())?;
     let dir = args.policy.as_ref().or(config.policy.dir.as_ref());
-    let judge = policy::load(dir.map(PathBuf::as_path), config.policy.waivers_dir.as_deref()).map_err(Failure::usage)?;
+    let judge =
+        policy::load(dir.map(PathBuf::as_path), config.policy.waivers_dir.as_deref()).map_err(Failure::usage)?;
     let now = Now(jiff::Timestamp::now().as_millisecond());
     for waiver in judge.expired_waivers(now.as_event_time()) {
         eprintln!(
@@ -82,7 +83,8 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         feed: args.feed.clone(),
         parked: args.parked.clone(),
     };
-    let summary = with_progress(&files, |on_progress| replay(&files, &options, on_progress)).map_err(Failure::failed)?;
+    let summary =
+        with_progress(&files, |on_progress| replay(&files, &options, on_progress)).map_err(Failure::failed)?;
     match args.format {
         Format::Json => println!("{}", serde_json::to_string(&summary).map_err(Failure::failed)?),
         Format::Human => print!("{}", report::human(&summary, &options.judge)),

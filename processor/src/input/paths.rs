@@ -17,7 +17,9 @@ pub enum InputError {
         source: io::Error,
     },
     /// A folder without files that could hold events.
-    #[error("{0}: no event files in this folder (looked for names with .json, .jsonl, .ndjson, .cloudtrail, .log, .gz)")]
+    #[error(
+        "{0}: no event files in this folder (looked for names with .json, .jsonl, .ndjson, .cloudtrail, .log, .gz)"
+    )]
     EmptyFolder(String),
     /// A pattern that fits nothing.
     #[error("{0}: no file fits this pattern")]
@@ -88,8 +90,8 @@ fn pattern(pattern: &str, files: &mut Vec<InputFile>) -> Result<(), InputError> 
     let before = files.len();
     for path in glob::glob(pattern).map_err(|error| bad(error.to_string()))? {
         let path = path.map_err(|error| bad(error.to_string()))?;
-        let found = fs::metadata(&path)
-            .map_err(|source| InputError::Path { path: path.display().to_string(), source })?;
+        let found =
+            fs::metadata(&path).map_err(|source| InputError::Path { path: path.display().to_string(), source })?;
         if found.is_dir() {
             folder(&path.to_string_lossy(), files)?;
         } else {

@@ -190,12 +190,15 @@ fn thresholds(counted: Vec<Counted>, accounts: usize, settings: &Settings, total
             Decision::Observed => "observed".to_owned(),
             Decision::Refused(rule) => format!("would not be locked: {rule}"),
         };
-        total.accounts.crossed.insert(account.to_string(), Crossed {
-            at: crossing.at.to_string(),
-            sessions: crossing.sessions.len(),
-            principals: crossing.principals.len(),
-            decision,
-        });
+        total.accounts.crossed.insert(
+            account.to_string(),
+            Crossed {
+                at: crossing.at.to_string(),
+                sessions: crossing.sessions.len(),
+                principals: crossing.principals.len(),
+                decision,
+            },
+        );
     }
 }
 

@@ -264,7 +264,9 @@ impl Account {
         let retry = episode.tried_at.map_or(episode.decided_at, |at| at.plus_ms(RETRY_MS));
         Some(match episode.locked_at {
             None => retry,
-            Some(at) => at.plus_ms(settings.quarantine.duration_ms).max(episode.tried_at.filter(|tried| *tried > at).map_or(at, |tried| tried.plus_ms(RETRY_MS))),
+            Some(at) => at
+                .plus_ms(settings.quarantine.duration_ms)
+                .max(episode.tried_at.filter(|tried| *tried > at).map_or(at, |tried| tried.plus_ms(RETRY_MS))),
         })
     }
 
@@ -276,7 +278,9 @@ impl Account {
         let mut effects = vec![self.incident(episode, &base)];
         let rested = episode.tried_at.is_none_or(|tried| now >= tried.plus_ms(RETRY_MS));
         match &episode.decision {
-            Decision::Observed => effects.push(self.remedy(RemedyKind::Quarantine, RemedyResult::Planned, episode, &base)),
+            Decision::Observed => {
+                effects.push(self.remedy(RemedyKind::Quarantine, RemedyResult::Planned, episode, &base))
+            }
             Decision::Refused(rule) => {
                 let result = RemedyResult::Refused(Arc::clone(rule));
                 effects.push(self.remedy(RemedyKind::Quarantine, result, episode, &base));
@@ -307,7 +311,7 @@ impl Account {
         effects
     }
 
-    fn reason(&self, episode: &Episode) -> String {
+    fn reason(episode: &Episode) -> String {
         format!("{} violating sessions by {} principals inside the window", episode.sessions, episode.principals.len())
     }
 
@@ -320,7 +324,7 @@ impl Account {
             id: EffectId(format!("{verb}/{base}").into()),
             kind,
             result,
-            reason: self.reason(episode).into(),
+            reason: Self::reason(episode).into(),
             account: self.account,
             region: Arc::from(""),
             session: None,
@@ -333,7 +337,7 @@ impl Account {
     fn incident(&self, episode: &Episode, base: &str) -> Effect {
         Effect::Report(Report::Incident(Box::new(IncidentNote {
             id: EffectId(format!("incident/threshold/{base}").into()),
-            title: format!("Account {}: {}", self.account, self.reason(episode)).into(),
+            title: format!("Account {}: {}", self.account, Self::reason(episode)).into(),
             cause: "threshold".into(),
             severity: Severity::Critical,
             account: self.account,

@@ -86,23 +86,26 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
         // A change is about the thing; another way in is about who takes it.
         let about = if kind.is_some() { target } else { arn };
         let cause: Arc<str> = format!("{}/{}/{about}", control.id, seen.account).into();
-        found.insert(Arc::clone(&cause), Incident {
-            cause,
-            control: Arc::clone(&control.id),
-            title: Arc::clone(&control.title),
-            severity: control.severity,
-            response: control.response,
-            requirements: control.requirements.clone(),
-            techniques: control.techniques.clone(),
-            policy: Arc::clone(judge.policy_hash()),
-            account: seen.account,
-            region: names.get(clip(&seen.region)),
-            target: names.get(target),
-            first: Mark { at: seen.at, event: seen.event, principal: principal.clone() },
-            call: Arc::from(seen.name),
-            last_at: seen.at,
-            done: BTreeSet::new(),
-        });
+        found.insert(
+            Arc::clone(&cause),
+            Incident {
+                cause,
+                control: Arc::clone(&control.id),
+                title: Arc::clone(&control.title),
+                severity: control.severity,
+                response: control.response,
+                requirements: control.requirements.clone(),
+                techniques: control.techniques.clone(),
+                policy: Arc::clone(judge.policy_hash()),
+                account: seen.account,
+                region: names.get(clip(&seen.region)),
+                target: names.get(target),
+                first: Mark { at: seen.at, event: seen.event, principal: principal.clone() },
+                call: Arc::from(seen.name),
+                last_at: seen.at,
+                done: BTreeSet::new(),
+            },
+        );
     }
     found
 }

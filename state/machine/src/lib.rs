@@ -3,8 +3,8 @@
 //! Nothing in here reads a clock, draws a random number or touches the world; the shell passes bytes, times and
 //! answers in, and performs the effects that come out.
 
-pub mod compliance;
 pub mod account;
+pub mod compliance;
 pub mod decode;
 pub mod effect;
 pub mod ids;

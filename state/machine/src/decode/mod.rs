@@ -182,9 +182,8 @@ impl Decoder {
         if value.starts_with(KPL_MAGIC) {
             return each(Decoded::Poison(Poison::Aggregated));
         }
-        let text = match simdutf8::basic::from_utf8(value) {
-            Ok(text) => text,
-            Err(_) => return each(Decoded::Poison(not_utf8(value))),
+        let Ok(text) = simdutf8::basic::from_utf8(value) else {
+            return each(Decoded::Poison(not_utf8(value)));
         };
         match self.screen(value) {
             Screen::Irrelevant => each(Decoded::Ignored(Ignored::OtherEvent)),
@@ -212,4 +211,5 @@ fn not_utf8(value: &[u8]) -> Poison {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, clippy::format_push_string)]
 mod tests;

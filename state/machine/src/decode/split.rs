@@ -77,7 +77,7 @@ impl Splitter {
                 (Some(Container::RecordsTail), _) => match self.tail(&buffer[at..]) {
                     Scanned::End(end) => at += end,
                     Scanned::More if !last => return (Piece::More, at),
-                    Scanned::More | Scanned::Bad => return self.broken(buffer, at),
+                    Scanned::More | Scanned::Bad => return self.broken(buffer, at, last),
                 },
                 (Some(container), b']') => {
                     self.inside = (container == Container::Records).then_some(Container::RecordsTail);
@@ -97,7 +97,7 @@ impl Splitter {
                     Scanned::More | Scanned::Bad => return self.value(buffer, at, last),
                 },
                 (_, b'{' | b'[') => return self.value(buffer, at, last),
-                _ => return self.scalar(buffer, at, last),
+                _ => return self.broken(buffer, at, last),
             }
         }
     }
@@ -131,44 +131,49 @@ impl Splitter {
                 self.skipping = true;
                 (Piece::TooLong(at..buffer.len()), buffer.len())
             }
-            Scanned::More | Scanned::Bad => self.broken(buffer, at),
+            Scanned::More | Scanned::Bad => self.broken(buffer, at, last),
         }
     }
 
-    /// Gives up on the value at `at`: up to the end of its line, or inside an array up to what looks like the next
-    /// element, so that one broken record costs no other.
-    fn broken(&mut self, buffer: &[u8], at: usize) -> (Piece, usize) {
+    /// Gives up on what stands at `at`, up to what looks like the next value, so that one broken record costs no other.
+    fn broken(&mut self, buffer: &[u8], at: usize, last: bool) -> (Piece, usize) {
         self.scan = Scan::default();
         let rest = &buffer[at..];
-        let line = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let end = match self.inside {
-            Some(Container::Array | Container::Records) => {
-                memchr::memmem::find(&rest[..line], b"},{").map_or(line, |next| next + 1)
-            }
-            Some(Container::RecordsTail) | None => line,
+        let end = match self.next_value(rest) {
+            Some(end) => end,
+            None if last => rest.len(),
+            // The rest of the last line may still show where the next value begins.
+            None => match memchr::memrchr(b'\n', rest) {
+                Some(end) if end > 0 => end,
+                _ if rest.len() <= VALUE_BYTES_MAX => return (Piece::More, at),
+                _ => {
+                    self.skipping = true;
+                    return (Piece::TooLong(at..buffer.len()), buffer.len());
+                }
+            },
         };
         if self.inside == Some(Container::RecordsTail) {
             self.inside = None;
         }
-        let end = end.max(1);
-        (Piece::Broken(at..at + rest[..end].trim_ascii_end().len().max(1)), at + end)
+        let shown = rest[..end].trim_ascii_end();
+        let shown = shown.strip_suffix(b",").unwrap_or(shown).len().max(1);
+        (Piece::Broken(at..at + shown), at + end)
     }
 
-    /// A number, a word, a string or garbage: no record, whatever it is.
-    fn scalar(&mut self, buffer: &[u8], at: usize, last: bool) -> (Piece, usize) {
-        let rest = &buffer[at..];
-        let end = match self.inside {
-            Some(_) => memchr::memchr3(b'\n', b',', b']', rest),
-            None => memchr::memchr(b'\n', rest),
-        };
-        match end {
-            Some(end) => (Piece::Broken(at..at + end), at + end),
-            None if last => (Piece::Broken(at..buffer.len()), buffer.len()),
-            None if rest.len() > VALUE_BYTES_MAX => {
-                self.skipping = true;
-                (Piece::TooLong(at..buffer.len()), buffer.len())
-            }
-            None => (Piece::More, at),
+    /// Where the next value seems to begin: a brace at the beginning of a line, or inside an array one behind a comma;
+    /// or the end of the array.
+    fn next_value(&self, rest: &[u8]) -> Option<usize> {
+        let inside = matches!(self.inside, Some(Container::Array | Container::Records));
+        let brace = memchr::memchr_iter(b'{', rest).filter(|brace| *brace > 0).find(|brace| {
+            let before = rest[..*brace].trim_ascii_end();
+            let line = memchr::memrchr(b'\n', &rest[before.len()..*brace]).is_some();
+            line || (inside && before.ends_with(b","))
+        });
+        let close = if inside { memchr::memchr(b']', rest).filter(|close| *close > 0) } else { None };
+        match (brace, close) {
+            // A bracket within a broken record says nothing; one behind it ends the array.
+            (Some(brace), Some(close)) if close < brace && rest.first() == Some(&b'{') => Some(brace),
+            (brace, close) => brace.into_iter().chain(close).min(),
         }
     }
 
@@ -346,13 +351,18 @@ mod tests {
                 "{\"a\":1}\n{\"b\":\"x\n{\"c\":3}\n",
                 vec![(true, "{\"a\":1}"), (false, "{\"b\":\"x"), (true, "{\"c\":3}")],
             ),
-            ("{\"a\":1}\n{\"b\":2,\n{\"c\":3}\n", vec![(true, "{\"a\":1}"), (false, "{\"b\":2,"), (true, "{\"c\":3}")]),
+            ("{\"a\":1}\n{\"b\":2,\n{\"c\":3}\n", vec![(true, "{\"a\":1}"), (false, "{\"b\":2"), (true, "{\"c\":3}")]),
             ("{\"a\":1}\nnonsense\n{\"c\":3}", vec![(true, "{\"a\":1}"), (false, "nonsense"), (true, "{\"c\":3}")]),
             ("{\"a\":1}\n{\"b\":{\"x\":", vec![(true, "{\"a\":1}"), (false, "{\"b\":{\"x\":")]),
             ("[{\"a\":1}}},\n{\"b\":2}]", vec![(true, "{\"a\":1}"), (false, "}}"), (true, "{\"b\":2}")]),
             ("[{\"a\":1},{\"b\":]},{\"c\":3}]", vec![(true, "{\"a\":1}"), (false, "{\"b\":]}"), (true, "{\"c\":3}")]),
             ("{\"Records\":[{\"a\":1},{\"b\":", vec![(true, "{\"a\":1}"), (false, "{\"b\":")]),
-            ("[1,\"x\",{\"a\":1}]", vec![(false, "1"), (false, "\"x\""), (true, "{\"a\":1}")]),
+            ("[1,\"x\",{\"a\":1}]", vec![(false, "1,\"x\""), (true, "{\"a\":1}")]),
+            ("[1,2]\n{\"a\":1}", vec![(false, "1,2"), (true, "{\"a\":1}")]),
+            (
+                "[{\"a\":\n{\"x\":1}\n{\n\"b\":[2]\n},\n {\"c\":3}]",
+                vec![(false, "{\"a\":"), (true, "{\"x\":1}"), (true, "{\n\"b\":[2]\n}"), (true, "{\"c\":3}")],
+            ),
         ];
         for (text, expected) in cases {
             let expected: Vec<_> = expected.into_iter().map(|(whole, text)| (whole, text.to_owned())).collect();

@@ -98,8 +98,11 @@ impl Session {
         }
         verdict.waived.retain(|(control, ..)| !verdict.violated.iter().any(|(violated, ..)| violated == control));
         for open in last.iter().flat_map(|answer| &answer.unknown) {
-            if !verdict.violated.iter().any(|(control, ..)| *control == open.control) {
-                let control = Arc::clone(&rules.verdicts.judge().control(open.control).id);
+            let judge = rules.verdicts.judge();
+            // Whichever way it is decided, a waiver that still works excuses it.
+            let excused = judge.first_unexcused(&open.waivers, last_alive) > last_alive;
+            if !excused && !verdict.violated.iter().any(|(control, ..)| *control == open.control) {
+                let control = Arc::clone(&judge.control(open.control).id);
                 verdict.unproven.push(Unproven { control, needs: open.needs.clone() });
             }
         }
@@ -117,17 +120,20 @@ impl Session {
             if violations.get(&control.id).is_some_and(|known| known.since <= since) {
                 continue;
             }
-            violations.insert(Arc::clone(&control.id), Violation {
-                title: Arc::clone(&control.title),
-                severity: control.severity,
-                response: control.response,
-                quarantine: control.quarantine,
-                requirements: control.requirements.clone(),
-                techniques: control.techniques.clone(),
-                policy: Arc::clone(judge.policy_hash()),
-                since,
-                event,
-            });
+            violations.insert(
+                Arc::clone(&control.id),
+                Violation {
+                    title: Arc::clone(&control.title),
+                    severity: control.severity,
+                    response: control.response,
+                    quarantine: control.quarantine,
+                    requirements: control.requirements.clone(),
+                    techniques: control.techniques.clone(),
+                    policy: Arc::clone(judge.policy_hash()),
+                    since,
+                    event,
+                },
+            );
         }
         verdict
     }
@@ -151,15 +157,12 @@ impl Session {
         let mut moments = vec![Moment { at: born, event, evidence, resumed: false }];
         let mut resumed = false;
         for (at, change) in changes {
-            let event = match change {
-                Some(kind) => {
-                    evidence.set(kind, Tri::No);
-                    None
-                }
-                None => {
-                    resumed = true;
-                    self.resumes.first().map(|mark| mark.event)
-                }
+            let event = if let Some(kind) = change {
+                evidence.set(kind, Tri::No);
+                None
+            } else {
+                resumed = true;
+                self.resumes.first().map(|mark| mark.event)
             };
             moments.push(Moment { at, event, evidence, resumed });
         }

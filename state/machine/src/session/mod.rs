@@ -281,12 +281,15 @@ impl SessionEvent {
     /// The session event in an observation, if it is one.
     pub fn of(seen: &Observation<'_>, names: &mut Names) -> Option<Self> {
         let (session, call) = match &seen.what {
-            What::Start(Opened { session, target, document, reason, container }) => (session, Call::Start {
-                target: names.get(clip(target)),
-                document: document.as_deref().map(|name| names.get(clip(name))),
-                reason: reason.as_deref().map(|reason| Arc::from(clip(reason))),
-                container: *container,
-            }),
+            What::Start(Opened { session, target, document, reason, container }) => (
+                session,
+                Call::Start {
+                    target: names.get(clip(target)),
+                    document: document.as_deref().map(|name| names.get(clip(name))),
+                    reason: reason.as_deref().map(|reason| Arc::from(clip(reason))),
+                    container: *container,
+                },
+            ),
             What::Resume { session } => (session, Call::Resume),
             What::Terminate { session } => (session, Call::Terminate),
             What::Refused { .. } | What::Access { .. } | What::Change { .. } => return None,

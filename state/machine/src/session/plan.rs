@@ -345,8 +345,8 @@ impl Session {
                 (true, false) => None,
             };
             let id = EffectId(format!("terminate/{}{}", self.key, if called { "" } else { "/planned" }).into());
-            match result {
-                Some(result) => effects.push(Effect::Report(Report::Remedy(Box::new(Remedy {
+            if let Some(result) = result {
+                effects.push(Effect::Report(Report::Remedy(Box::new(Remedy {
                     id,
                     kind: RemedyKind::Terminate,
                     result,
@@ -357,12 +357,11 @@ impl Session {
                     target: Arc::clone(&self.key.id),
                     at: since,
                     findings: ending.iter().map(|(control, _)| self.finding_id(control)).collect(),
-                })))),
-                None => {
-                    let tried = seen.and_then(|seen| seen.terminate_tried_at);
-                    if tried.is_none_or(|tried| now >= tried.plus_ms(settings.settle_ms)) {
-                        effects.push(Effect::Terminate { id, session: self.key.clone(), reason });
-                    }
+                }))));
+            } else {
+                let tried = seen.and_then(|seen| seen.terminate_tried_at);
+                if tried.is_none_or(|tried| now >= tried.plus_ms(settings.settle_ms)) {
+                    effects.push(Effect::Terminate { id, session: self.key.clone(), reason });
                 }
             }
         }
@@ -472,9 +471,8 @@ impl Session {
         }
         for (kind, known) in self.seen.iter().flat_map(|seen| &seen.evidence) {
             match (known.first_no, known.last) {
-                (Some(at), _) => note(kind.as_str(), "no", "posture", at),
+                (Some(at), _) | (None, Some((at, false))) => note(kind.as_str(), "no", "posture", at),
                 (None, Some((at, true))) => note(kind.as_str(), "yes", "posture", at),
-                (None, Some((at, false))) => note(kind.as_str(), "no", "posture", at),
                 (None, None) => {}
             }
         }
