@@ -6,6 +6,7 @@
 mod audit;
 mod replay;
 mod report;
+mod run;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(replay::Args),
+    Run(run::Args),
     Audit(audit::Args),
 }
 
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Replay(args) => replay::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Audit(args) => audit::run(&args),
     };
     match done {

@@ -1,12 +1,14 @@
 //! `sessionwarden replay`.
 
 use std::{
-    io::IsTerminal,
-    path::PathBuf,
+    fmt::Write as _,
+    io::{IsTerminal, Write as _},
+    path::{Path, PathBuf},
     sync::{Mutex, atomic::Ordering},
     time::Duration,
 };
 
+use anyhow::Context;
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use sessionwarden_machine::ids::{EventTime, Now};
@@ -15,7 +17,7 @@ use super::{Failure, Format, report};
 use crate::{
     input::{InputFile, expand},
     policy,
-    replay::{Options, Period, Progress, Summary, replay},
+    replay::{Options, Period, Progress, ReplayError, Summary, replay},
 };
 
 /// Run CloudTrail history through the policy: what would have been terminated, and which accounts locked.
@@ -35,7 +37,8 @@ pub(super) struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Write findings, incidents and session calls to this file as OCSF 1.8.0 JSON lines; - for standard output.
+    /// Write findings, incidents and session calls to this file as OCSF 1.8.0 JSON lines; - for standard output, and then
+    /// the result goes to standard error.
     #[arg(long, value_name = "FILE")]
     feed: Option<PathBuf>,
     /// Write what could not be read to this file, with its place and reason.
@@ -74,6 +77,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         );
     }
     let files = expand(&args.paths).map_err(Failure::usage)?;
+    check_outputs(args, &files)?;
     let threads = args.threads.map(usize::from);
     let options = Options {
         judge,
@@ -83,30 +87,76 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         feed: args.feed.clone(),
         parked: args.parked.clone(),
     };
-    let summary =
-        with_progress(&files, |on_progress| replay(&files, &options, on_progress)).map_err(Failure::failed)?;
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&summary).map_err(Failure::failed)?),
-        Format::Human => print!("{}", report::human(&summary, &options.judge)),
-    }
+    let (summary, failures) = match with_progress(&files, |on_progress| replay(&files, &options, on_progress)) {
+        Ok(summary) => (summary, Vec::new()),
+        Err(ReplayError::Results { summary, failures }) => (*summary, failures),
+        // Nothing was read yet: the place that was named cannot be written.
+        Err(error @ (ReplayError::Feed(_) | ReplayError::Parked(_))) => return Err(Failure::usage(error)),
+        Err(error @ ReplayError::Thread) => return Err(Failure::failed(error)),
+    };
+    print(args, &summary, &options)?;
     complain(&summary, args.parked.is_some());
-    Ok(summary.exit_code())
+    match failures.iter().map(ToString::to_string).reduce(|all, one| all + "\nsessionwarden: " + &one) {
+        Some(failures) => Err(Failure::failed(anyhow::Error::msg(failures))),
+        None => Ok(summary.exit_code()),
+    }
+}
+
+fn print(args: &Args, summary: &Summary, options: &Options) -> Result<(), Failure> {
+    let text = match args.format {
+        Format::Json => serde_json::to_string(summary).map_err(Failure::failed)? + "\n",
+        Format::Human => report::human(summary, &options.judge),
+    };
+    let feed_on_stdout = args.feed.as_deref().is_some_and(|feed| feed == Path::new("-"));
+    let written = if feed_on_stdout {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    };
+    written.context("cannot write the result").map_err(|error| Failure { code: super::FAILED, error })
+}
+
+/// An output that is also an input, or another output, would be destroyed.
+fn check_outputs(args: &Args, files: &[InputFile]) -> Result<(), Failure> {
+    let usage = |text: String| Err(Failure::usage(anyhow::Error::msg(text)));
+    if args.from.zip(args.to).is_some_and(|(from, to)| from >= to) {
+        return usage("--from is not before --to: no event could be in between".to_owned());
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let outputs = [("--feed", &args.feed), ("--parked", &args.parked)];
+    for (option, path) in outputs {
+        let Some(path) = path.as_deref().filter(|path| *path != Path::new("-") && path.is_file()) else {
+            continue;
+        };
+        let is_input =
+            |file: &InputFile| matches!(file, InputFile::File { path: input, .. } if real(input) == real(path));
+        if files.iter().any(is_input) {
+            return usage(format!("{option} would overwrite {}, which is also to be read", path.display()));
+        }
+    }
+    if args.feed.is_some() && args.feed == args.parked {
+        return usage("--feed and --parked name the same file".to_owned());
+    }
+    Ok(())
 }
 
 fn complain(summary: &Summary, kept: bool) {
     const SHOWN: usize = 20;
+    let mut text = String::new();
     for parked in summary.parked.iter().take(SHOWN) {
-        eprintln!("parked: {parked}");
+        let _ = writeln!(text, "parked: {parked}");
     }
     if summary.parked.len() > SHOWN {
-        eprintln!("parked: and {} more", summary.parked.len() - SHOWN);
+        let _ = writeln!(text, "parked: and {} more", summary.parked.len() - SHOWN);
     }
     if !summary.parked.is_empty() && !kept {
-        eprintln!("(--parked FILE keeps what could not be read)");
+        text.push_str("(--parked FILE keeps what could not be read)\n");
     }
     if summary.events.read == 0 {
-        eprintln!("warning: no CloudTrail events found");
+        text.push_str("warning: no CloudTrail events found\n");
     }
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Shows a progress bar on a terminal, and nothing elsewhere.
@@ -130,7 +180,7 @@ fn with_progress<T>(files: &[InputFile], work: impl FnOnce(&(dyn Fn(&Progress) +
     let done = work(&|progress| {
         let elapsed = started.elapsed();
         let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if elapsed - *last < Duration::from_millis(80) {
+        if elapsed.saturating_sub(*last) < Duration::from_millis(80) {
             return;
         }
         *last = elapsed;

@@ -107,9 +107,17 @@ fn controls(summary: &Summary, judge: &Judge) -> Table {
 fn incidents(summary: &Summary, judge: &Judge) -> Table {
     let mut table = table(&["cause", "severity", "incidents", "what it means"]);
     for (id, incidents) in &summary.incidents_by_cause {
-        if let Some(control) = judge.controls().iter().find(|control| &*control.id == id.as_str()) {
-            table.add_row([Cell::new(id), severity(control.severity), number(*incidents), Cell::new(&control.title)]);
-        }
+        let control = judge.controls().iter().find(|control| &*control.id == id.as_str());
+        let (shown, meaning) = match (control, id.as_str()) {
+            (Some(control), _) => (severity(control.severity), &*control.title),
+            (None, "log-missing") => (severity(Severity::High), "A session ended, and its log did not arrive"),
+            (None, "termination-unconfirmed") => {
+                (severity(Severity::Critical), "A session was to be ended and stayed alive")
+            }
+            (None, "evidence-unknown") => (severity(Severity::Medium), "Evidence could not be had for too long"),
+            (None, _) => (Cell::new(""), "A control of another policy"),
+        };
+        table.add_row([Cell::new(id), shown, number(*incidents), Cell::new(meaning)]);
     }
     table
 }

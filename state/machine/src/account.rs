@@ -279,7 +279,7 @@ impl Account {
         let rested = episode.tried_at.is_none_or(|tried| now >= tried.plus_ms(RETRY_MS));
         match &episode.decision {
             Decision::Observed => {
-                effects.push(self.remedy(RemedyKind::Quarantine, RemedyResult::Planned, episode, &base))
+                effects.push(self.remedy(RemedyKind::Quarantine, RemedyResult::Planned, episode, &base));
             }
             Decision::Refused(rule) => {
                 let result = RemedyResult::Refused(Arc::clone(rule));

@@ -308,6 +308,34 @@ impl fmt::Display for Subject {
     }
 }
 
+/// A text that is no subject's key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no session, account or incident")]
+pub struct BadSubject(String);
+
+impl FromStr for Subject {
+    type Err = BadSubject;
+
+    /// Reads the text form back.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || BadSubject(text.chars().take(80).collect());
+        let (kind, id) = text.split_once('#').ok_or_else(bad)?;
+        match kind {
+            "session" => {
+                let mut parts = id.splitn(3, '/');
+                let (Some(account), Some(region), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+                    return Err(bad());
+                };
+                let account = account.parse().map_err(|_| bad())?;
+                Ok(Self::Session(SessionKey { account, region: region.into(), id: id.into() }))
+            }
+            "account" => id.parse().map(Self::Account).map_err(|_| bad()),
+            "incident" => Ok(Self::Incident(id.into())),
+            _ => Err(bad()),
+        }
+    }
+}
+
 /// The stable id of an effect: made from its cause only, so that whoever makes the same decision makes the same id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -356,6 +384,15 @@ mod tests {
         assert_eq!("000000000042".parse::<AccountId>().unwrap().to_string(), "000000000042");
         assert!("1234567890123".parse::<AccountId>().is_err());
         assert!("700***".parse::<AccountId>().is_err());
+    }
+
+    #[test]
+    fn subjects_are_read_back() {
+        for text in ["session#000000000042/eu-west-1/ann-0a", "account#000000000042", "incident#SW-X/1/arn:aws:x/y#z"] {
+            assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+        }
+        assert!("session#1/eu-west-1".parse::<Subject>().is_err());
+        assert!("nobody".parse::<Subject>().is_err());
     }
 
     #[test]

@@ -1,0 +1,428 @@
+//! The heart of the service: load, step, save, execute; results come back as inputs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sessionwarden_machine::{
+    account::{Account, AccountInput, Decision, Fleet},
+    compliance::Verdicts,
+    effect::{Effect, RemedyResult},
+    ids::{AccountId, EffectId, Now, Subject},
+    incident::Incident,
+    invariants::{check_account, check_session},
+    recheck::Schedule,
+    session::{Input, Phase, Rules, Session},
+    settings::Settings,
+};
+use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
+
+use crate::{
+    effects::{Reports, WriteError, result_of},
+    metrics::Metrics,
+    ports::Hands,
+    run::Board,
+};
+
+/// How often a lost race is tried again before it counts as a failure.
+const RACES_MAX: usize = 16;
+/// How many times results may cause further effects before the rest waits for its next due time.
+const ROUNDS_MAX: usize = 16;
+/// How long a closed session is remembered, in milliseconds: 35 days, where AWS keeps a session's history for 30.
+const TOMBSTONE_MS: i64 = 35 * 24 * 3_600_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Why the service cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An item cannot be written or read.
+    #[error(transparent)]
+    Item(#[from] ItemError),
+    /// The feed or the audit trail cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A race was lost again and again.
+    #[error("{0}: lost the race to write it {RACES_MAX} times; is another process writing?")]
+    Race(Subject),
+}
+
+/// Something new about a subject.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// About a session.
+    Session(Input),
+    /// About an account.
+    Account(AccountInput),
+    /// An event that opens an incident or adds to one.
+    Incident(Box<Incident>),
+    /// Effects that are durable now.
+    Done(Vec<EffectId>),
+    /// Time has passed.
+    Wake,
+}
+
+/// News by subject, in the order in which they came.
+pub type Inbox = BTreeMap<Subject, Vec<News>>;
+
+/// A subject's state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// A session.
+    Session(Box<Session>),
+    /// An account.
+    Account(Box<Account>),
+    /// An incident; nothing before its first event.
+    Incident(Option<Box<Incident>>),
+}
+
+/// What one step of one subject came to.
+struct Stepped {
+    state: State,
+    effects: Vec<Effect>,
+    item: Item,
+    changed: bool,
+}
+
+/// The service's hands and memory. One task owns it.
+pub struct Handler<S, H> {
+    pub(crate) store: S,
+    pub(crate) hands: Option<H>,
+    pub(crate) settings: Settings,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) reports: Reports,
+    pub(crate) metrics: Metrics,
+    pub(crate) board: Board,
+    pub(crate) schedule: Schedule<Subject>,
+    pub(crate) accounts_in_organization: usize,
+    /// Accounts whose latest episode is a lock: when it was decided, and whether it holds.
+    locks: BTreeMap<AccountId, (Now, bool)>,
+}
+
+impl<S: Store, H: Hands> Handler<S, H> {
+    /// A handler over `store`; without `hands` remedies are planned, not called.
+    pub fn new(
+        store: S,
+        hands: Option<H>,
+        mut settings: Settings,
+        verdicts: Verdicts,
+        reports: Reports,
+        metrics: Metrics,
+        board: Board,
+    ) -> Self {
+        settings.organization = hands.is_some();
+        Self {
+            store,
+            hands,
+            settings,
+            verdicts,
+            reports,
+            metrics,
+            board,
+            schedule: Schedule::default(),
+            accounts_in_organization: 0,
+            locks: BTreeMap::new(),
+        }
+    }
+
+    /// Takes news in, and does everything that follows from them. On return all of it is durable.
+    pub async fn handle(&mut self, mut inbox: Inbox, now: Now) -> Result<(), HandleError> {
+        for _ in 0..ROUNDS_MAX {
+            if inbox.is_empty() {
+                return Ok(());
+            }
+            let wanted = self.step_all(inbox, now).await?;
+            inbox = self.execute(wanted, now).await?;
+        }
+        if !inbox.is_empty() {
+            self.step_all(inbox, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads, steps and saves every subject; subjects whose race was lost are read again and stepped again.
+    async fn step_all(&mut self, mut inbox: Inbox, now: Now) -> Result<Vec<(Subject, Vec<Effect>)>, HandleError> {
+        let mut wanted = Vec::new();
+        for _ in 0..RACES_MAX {
+            let (mut writes, mut stepped) = (Vec::new(), Vec::new());
+            for (subject, news) in &inbox {
+                let step = self.step(subject, news, now).await?;
+                if step.changed {
+                    writes.push(Write { expected: step.item.rev, item: step.item.clone() });
+                }
+                stepped.push((subject.clone(), step));
+            }
+            let mut saved = if writes.is_empty() { Vec::new() } else { self.store.save(writes).await? }.into_iter();
+            let mut lost = Vec::new();
+            for (subject, step) in stepped {
+                if step.changed && saved.next() == Some(Saved::Conflict) {
+                    lost.push(subject);
+                    continue;
+                }
+                self.settle(&subject, &step, now);
+                wanted.push((subject, step.effects));
+            }
+            if lost.is_empty() {
+                return Ok(wanted);
+            }
+            self.metrics.store_conflicts(lost.len() as u64);
+            inbox.retain(|subject, _| lost.contains(subject));
+        }
+        Err(HandleError::Race(inbox.into_keys().next().unwrap_or_else(|| Subject::Incident("".into()))))
+    }
+
+    async fn step(&mut self, subject: &Subject, news: &[News], now: Now) -> Result<Stepped, HandleError> {
+        let key: Arc<str> = subject.to_string().into();
+        let stored = self.store.load(&key).await?;
+        let before = match &stored {
+            Some(item) => Some(read(subject, item)?),
+            None => None,
+        };
+        let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
+        let (effects, due, depends, expires) = match &mut state {
+            State::Session(session) => self.step_session(session, news, now),
+            State::Account(account) => self.step_account(account, news, now),
+            State::Incident(incident) => {
+                step_incident(incident, news);
+                let effects = incident.as_ref().map(|one| one.wanted(self.settings.mode)).unwrap_or_default();
+                (effects, None, Vec::new(), None)
+            }
+        };
+        // What is not yet done is due: whoever finds it after a crash does it.
+        let due = if effects.is_empty() { due } else { Some(due.map_or(now, |due| due.min(now))) };
+        let mut item = match &state {
+            State::Session(session) => Item::encode(key, session)?,
+            State::Account(account) => Item::encode(key, account)?,
+            State::Incident(incident) => Item::encode(key, incident)?,
+        };
+        item.due = due.map(|at| Due { partition: partition(subject), at });
+        item.depends = depends;
+        item.expires = expires;
+        let changed = match &stored {
+            Some(old) => {
+                item.rev = old.rev;
+                before.as_ref() != Some(&state) || old.due != item.due || old.depends != item.depends
+            }
+            None => !matches!(state, State::Incident(None)),
+        };
+        Ok(Stepped { state, effects, item, changed })
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn step_session(
+        &mut self,
+        session: &mut Session,
+        news: &[News],
+        now: Now,
+    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, Option<Now>) {
+        for one in news {
+            match one {
+                News::Session(input) => session.absorb(input.clone(), now),
+                News::Done(effects) => session.absorb(Input::Done(effects.clone()), now),
+                News::Wake | News::Account(_) | News::Incident(_) => {}
+            }
+        }
+        let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
+        let verdict = session.judge(&mut rules);
+        let effects = session.wanted(&verdict, now, &self.settings);
+        let due = session.due_at(&verdict, &self.settings);
+        let closed = matches!(session.phase(&verdict, &self.settings), Phase::Closed(_));
+        let depends = session.seen.iter().filter(|_| !closed).flat_map(|seen| &seen.depends);
+        let depends = depends.map(|thing| Arc::from(thing.to_string())).collect();
+        (effects, due, depends, closed.then(|| now.plus_ms(TOMBSTONE_MS)))
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn step_account(
+        &mut self,
+        account: &mut Account,
+        news: &[News],
+        now: Now,
+    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, Option<Now>) {
+        let fleet = self.fleet(account.account, now);
+        let mut effects = account.step(AccountInput::Wake, now, &self.settings, fleet);
+        for one in news {
+            let input = match one {
+                News::Account(input) => input.clone(),
+                News::Done(effects) => AccountInput::Done(effects.clone()),
+                News::Wake | News::Session(_) | News::Incident(_) => continue,
+            };
+            effects = account.step(input, now, &self.settings, fleet);
+        }
+        (effects, account.due_at(&self.settings), Vec::new(), None)
+    }
+
+    fn fleet(&self, account: AccountId, now: Now) -> Fleet {
+        let others = || self.locks.iter().filter(|(other, _)| **other != account).map(|(_, lock)| *lock);
+        Fleet {
+            accounts: self.accounts_in_organization,
+            locked: others().filter(|(_, holds)| *holds).count(),
+            locked_last_hour: others().filter(|(at, _)| now < at.plus_ms(HOUR_MS)).count(),
+        }
+    }
+
+    /// After a save: timers, the board, the invariants.
+    fn settle(&mut self, subject: &Subject, step: &Stepped, now: Now) {
+        if let Some(due) = &step.item.due {
+            self.schedule.set(due.at, subject.clone());
+        }
+        self.remember(&step.state);
+        let broken = match &step.state {
+            State::Session(session) => {
+                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
+                let verdict = session.verdict(&mut rules);
+                let due = step.item.due.as_ref().map(|due| due.at);
+                check_session(session, &verdict, due, now, &self.settings)
+            }
+            State::Account(account) => check_account(account, &self.settings),
+            State::Incident(_) => Vec::new(),
+        };
+        for one in broken {
+            tracing::error!(invariant = one.id, subject = one.subject, "{}", one.what);
+            self.metrics.invariant_violation(one.id);
+        }
+    }
+
+    /// Takes a state into the board and the organisation's caps.
+    pub(crate) fn remember(&mut self, state: &State) {
+        match state {
+            State::Session(session) => {
+                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
+                let verdict = session.verdict(&mut rules);
+                self.board.session(session, &verdict, &self.settings);
+            }
+            State::Account(account) => {
+                if let Some(episode) = &account.episode {
+                    if episode.decision == Decision::Lock {
+                        self.locks.insert(account.account, (episode.decided_at, episode.holds()));
+                    }
+                    let locked = episode.locked_at.is_some() && episode.holds();
+                    self.board.account(account.account, locked);
+                }
+            }
+            State::Incident(_) => {}
+        }
+    }
+
+    /// Performs effects, and returns their results as news.
+    async fn execute(&mut self, wanted: Vec<(Subject, Vec<Effect>)>, now: Now) -> Result<Inbox, HandleError> {
+        // Accounts count first: a session's count is done once its account has it.
+        let mut counts = Inbox::new();
+        for (_, effects) in &wanted {
+            for effect in effects {
+                if let Effect::Count { counted, .. } = effect {
+                    let news = News::Account(AccountInput::Counted(counted.clone()));
+                    counts.entry(Subject::Account(counted.session.account)).or_default().push(news);
+                }
+            }
+        }
+        let mut all = self.step_all(counts, now).await?;
+        all.extend(wanted);
+        let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
+        let written: BTreeSet<EffectId> = self.reports.write(&every, now)?.into_iter().collect();
+        let mut inbox = Inbox::new();
+        for (subject, effects) in all {
+            let mut news = Vec::new();
+            let mut done = Vec::new();
+            for effect in effects {
+                self.board.effect(&effect, now);
+                let (kind, result) = match &effect {
+                    Effect::Report(_) | Effect::Close { .. } => {
+                        if written.contains(effect.id()) {
+                            done.push(effect.id().clone());
+                        }
+                        ("report", "done")
+                    }
+                    Effect::Count { id, .. } => {
+                        done.push(id.clone());
+                        ("count", "done")
+                    }
+                    Effect::Terminate { session, .. } => {
+                        let Some(hands) = &self.hands else { continue };
+                        let result = result_of(hands.terminate(session).await);
+                        self.metrics.termination(name_of(&result));
+                        news.push(News::Session(Input::Tried { result: result.clone() }));
+                        ("terminate", name_of(&result))
+                    }
+                    Effect::Quarantine { account, .. } => {
+                        let Some(hands) = &self.hands else { continue };
+                        let result = result_of(hands.lock(*account).await);
+                        news.push(News::Account(AccountInput::LockTried(result.clone())));
+                        ("quarantine", name_of(&result))
+                    }
+                    Effect::Release { account, .. } => {
+                        let Some(hands) = &self.hands else { continue };
+                        let result = result_of(hands.unlock(*account).await);
+                        news.push(News::Account(AccountInput::ReleaseTried(result.clone())));
+                        ("release", name_of(&result))
+                    }
+                };
+                self.metrics.effect(kind, result);
+            }
+            if !done.is_empty() {
+                news.push(News::Done(done));
+            }
+            if !news.is_empty() {
+                inbox.entry(subject).or_default().extend(news);
+            }
+        }
+        Ok(inbox)
+    }
+
+    /// A subject's state as it is stored.
+    pub async fn load(&self, subject: &Subject) -> Result<Option<State>, HandleError> {
+        match self.store.load(&subject.to_string()).await? {
+            Some(item) => Ok(Some(read(subject, &item)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+fn name_of(result: &RemedyResult) -> &'static str {
+    match result {
+        RemedyResult::Planned => "planned",
+        RemedyResult::Done => "done",
+        RemedyResult::Unneeded => "unneeded",
+        RemedyResult::Failed(_) => "failed",
+        RemedyResult::Refused(_) => "refused",
+    }
+}
+
+fn fresh(subject: &Subject, now: Now) -> State {
+    match subject {
+        Subject::Session(key) => State::Session(Box::new(Session::new(key.clone(), now))),
+        Subject::Account(account) => State::Account(Box::new(Account::new(*account))),
+        Subject::Incident(_) => State::Incident(None),
+    }
+}
+
+/// Reads a stored item as the state of its subject.
+pub fn read(subject: &Subject, item: &Item) -> Result<State, ItemError> {
+    Ok(match subject {
+        Subject::Session(_) => State::Session(item.decode()?),
+        Subject::Account(_) => State::Account(item.decode()?),
+        Subject::Incident(_) => State::Incident(item.decode()?),
+    })
+}
+
+fn partition(subject: &Subject) -> Arc<str> {
+    match subject {
+        Subject::Session(key) => format!("{}#{}", key.account, key.region).into(),
+        Subject::Account(account) => account.to_string().into(),
+        Subject::Incident(_) => "incident".into(),
+    }
+}
+
+fn step_incident(incident: &mut Option<Box<Incident>>, news: &[News]) {
+    for one in news {
+        match (one, incident.as_mut()) {
+            (News::Incident(new), Some(known)) => known.merge((**new).clone()),
+            (News::Incident(new), None) => *incident = Some(new.clone()),
+            (News::Done(effects), Some(known)) => known.done.extend(effects.iter().cloned()),
+            (News::Done(_) | News::Wake | News::Session(_) | News::Account(_), _) => {}
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The organisation on this machine: the model answers the ports.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use sessionwarden_machine::{
+    ids::{AccountId, Now, SessionKey},
+    session::{Described, Life, LogLook, LogSeen},
+};
+use sessionwarden_world::{Demonstration, OrganisationShape, SessionDescription, World};
+
+use crate::ports::{CallError, Logs, NodePosture, Organization, Posture, Sessions};
+
+/// A model of an organisation behind the ports, with the demonstration that moves it.
+#[derive(Clone)]
+pub struct LocalOrganization {
+    world: Arc<Mutex<World>>,
+}
+
+/// Moves the model, and delivers the events that this causes.
+pub struct DemonstrationSource {
+    world: Arc<Mutex<World>>,
+    script: Demonstration,
+}
+
+/// The demonstration organisation: equal seeds give equal organisations.
+pub fn demonstration(seed: u64, start: Now) -> (LocalOrganization, DemonstrationSource) {
+    let world = Arc::new(Mutex::new(World::new(OrganisationShape::quick(), seed, start)));
+    let source = DemonstrationSource { world: Arc::clone(&world), script: Demonstration::new(seed, start) };
+    (LocalOrganization { world }, source)
+}
+
+impl DemonstrationSource {
+    /// Lets time pass up to `now`, and returns the events in the order of their delivery.
+    pub fn step(&mut self, now: Now) -> Vec<Vec<u8>> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        self.script.step(&mut world, now);
+        world.drain_events()
+    }
+}
+
+impl LocalOrganization {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The management account and the log archive: never locked.
+    pub fn exempt(&self) -> Vec<AccountId> {
+        let world = self.world();
+        let special = world.accounts().iter().filter(|account| account.management || account.log_archive);
+        special.map(|account| account.id).collect()
+    }
+
+    /// The unit of each account.
+    pub fn units(&self) -> BTreeMap<AccountId, Arc<str>> {
+        self.world().accounts().iter().map(|account| (account.id, Arc::clone(&account.unit))).collect()
+    }
+}
+
+fn described(session: &SessionDescription) -> Described {
+    Described {
+        started_at: session.started,
+        owner: Arc::clone(&session.owner),
+        target: Arc::clone(&session.target),
+        document: Arc::clone(&session.document),
+        reason: session.reason.clone(),
+        access_type: Arc::from("Standard"),
+    }
+}
+
+fn call_error(error: sessionwarden_world::CallError) -> CallError {
+    match error {
+        sessionwarden_world::CallError::Throttled => CallError::Throttled,
+        sessionwarden_world::CallError::Denied => CallError::Denied,
+        sessionwarden_world::CallError::Gone => CallError::Gone,
+        sessionwarden_world::CallError::Unknown => CallError::Unknown,
+    }
+}
+
+impl Sessions for LocalOrganization {
+    async fn describe(
+        &self,
+        _account: AccountId,
+        _region: &str,
+        sessions: &BTreeSet<SessionKey>,
+    ) -> Result<BTreeMap<SessionKey, Life>, CallError> {
+        let world = self.world();
+        let life = |key: &SessionKey| match world.describe_session(key) {
+            None => Life::Unknown,
+            Some(session) => session.ended.map_or_else(|| Life::Alive(described(&session)), Life::Ended),
+        };
+        Ok(sessions.iter().map(|key| (key.clone(), life(key))).collect())
+    }
+
+    async fn active(&self, account: AccountId, region: &str) -> Result<Vec<(SessionKey, Described)>, CallError> {
+        let active = self.world().active_sessions(account, region);
+        Ok(active.iter().map(|session| (session.key.clone(), described(session))).collect())
+    }
+
+    async fn terminate(&self, session: &SessionKey) -> Result<(), CallError> {
+        let mut world = self.world();
+        let warden = world.account(session.account).map(|account| Arc::clone(&account.warden));
+        world.terminate_session(&*warden.ok_or(CallError::Gone)?, session).map_err(call_error)
+    }
+}
+
+impl Posture for LocalOrganization {
+    async fn node(&self, account: AccountId, region: &str, node: &str) -> Result<NodePosture, CallError> {
+        let posture = self.world().node_posture(account, region, node);
+        Ok(NodePosture { role: posture.role, log_writable: posture.log_writable })
+    }
+
+    async fn preferences_as_wanted(&self, account: AccountId, region: &str) -> Result<Option<bool>, CallError> {
+        Ok(self.world().preferences_as_wanted(account, region))
+    }
+}
+
+impl Logs for LocalOrganization {
+    async fn look(&self, session: &SessionKey) -> Result<LogLook, CallError> {
+        Ok(match self.world().session_log(session) {
+            // An empty object is no log.
+            Some(log) if log.size > 0 => LogLook::Found(LogSeen { written_at: log.written_at, size_bytes: log.size }),
+            Some(_) | None => LogLook::Absent,
+        })
+    }
+}
+
+impl Organization for LocalOrganization {
+    async fn places(&self) -> Result<(Vec<AccountId>, Vec<Arc<str>>), CallError> {
+        let world = self.world();
+        Ok((world.accounts().iter().map(|account| account.id).collect(), world.regions().to_vec()))
+    }
+
+    async fn lock(&self, account: AccountId) -> Result<(), CallError> {
+        self.world().attach_quarantine(account).map_err(call_error)
+    }
+
+    async fn unlock(&self, account: AccountId) -> Result<(), CallError> {
+        self.world().detach_quarantine(account).map_err(call_error)
+    }
+}

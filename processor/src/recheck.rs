@@ -1,0 +1,166 @@
+//! Rechecks: a verdict has a time to live. Due subjects are looked at again, one round of questions for all sessions
+//! of an account and region; what no event announced is found by comparing with what AWS shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sessionwarden_machine::{
+    ids::{Now, SessionKey, Subject, Thing},
+    recheck::rounds,
+    session::{Gathered, Input, Life, LogLook, Phase, Rules},
+};
+use sessionwarden_store::Store;
+
+use crate::{
+    effects::{Question, gather},
+    handle::{HandleError, Handler, Inbox, News, State},
+    ports::Hands,
+};
+
+/// How many items one query of an index returns at the most.
+const PAGE: usize = 1_000;
+
+impl<S: Store, H: Hands> Handler<S, H> {
+    /// Sets the timers of everything that was due or undone when the service last stopped.
+    pub async fn recover(&mut self) -> Result<usize, HandleError> {
+        let mut found = 0;
+        for prefix in ["session#", "account#", "incident#"] {
+            let mut after: Option<std::sync::Arc<str>> = None;
+            loop {
+                let keys = self.store.keys(prefix, after.as_deref(), PAGE).await?;
+                for key in &keys {
+                    let Some(item) = self.store.load(key).await? else { continue };
+                    let Ok(subject) = key.parse::<Subject>() else { continue };
+                    let state = crate::handle::read(&subject, &item)?;
+                    self.remember(&state);
+                    if let Some(due) = &item.due {
+                        self.schedule.set(due.at, subject);
+                        found += 1;
+                    }
+                }
+                match keys.last() {
+                    Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                    Some(_) | None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks at everything that is due.
+    pub async fn recheck(&mut self, now: Now) -> Result<(), HandleError> {
+        let mut due = BTreeSet::new();
+        while let Some(subjects) = self.schedule.fire(now) {
+            due.extend(subjects);
+        }
+        self.wake(due, now).await
+    }
+
+    /// Finds what is overdue although its timer should have fired, and deletes what should long be gone.
+    pub async fn sweep(&mut self, now: Now) -> Result<(), HandleError> {
+        let overdue = self.store.due(Now(now.0 - self.settings.recheck_ms), PAGE).await?;
+        let oldest = overdue.first().map_or(0, |item| now.0 - item.due.at.0);
+        self.metrics.recheck_overdue_ms(oldest);
+        self.board.overdue(oldest);
+        let subjects = overdue.iter().filter_map(|item| item.key.parse().ok()).collect();
+        self.wake(subjects, now).await?;
+        for item in self.store.collect(now, PAGE).await? {
+            tracing::debug!(key = %item.key, "collected");
+        }
+        Ok(())
+    }
+
+    async fn wake(&mut self, subjects: BTreeSet<Subject>, now: Now) -> Result<(), HandleError> {
+        let mut inbox = Inbox::new();
+        let mut questions: BTreeMap<SessionKey, Question> = BTreeMap::new();
+        for subject in subjects {
+            let question = match (&subject, &self.hands) {
+                (Subject::Session(_), Some(_)) => self.question(&subject, now).await?,
+                (Subject::Session(_) | Subject::Account(_) | Subject::Incident(_), _) => None,
+            };
+            if let (Some(question), Subject::Session(key)) = (question, &subject) {
+                questions.insert(key.clone(), question);
+            } else {
+                inbox.insert(subject, vec![News::Wake]);
+            }
+        }
+        if let Some(hands) = &self.hands {
+            for ((account, region), keys) in rounds(questions.keys().cloned()) {
+                let asked = questions.iter().filter(|(key, _)| keys.contains(key));
+                let asked = asked.map(|(key, question)| (key.clone(), *question)).collect();
+                for (key, gathered) in gather(hands, (account, &region), &asked, now).await {
+                    let news = News::Session(Input::Gathered(Box::new(gathered)));
+                    inbox.entry(Subject::Session(key)).or_default().push(news);
+                }
+            }
+        }
+        self.handle(inbox, now).await
+    }
+
+    /// What a due session needs to know; nothing where its time has not come after all.
+    async fn question(&mut self, subject: &Subject, now: Now) -> Result<Option<Question>, HandleError> {
+        let Some(State::Session(session)) = self.load(subject).await? else {
+            return Ok(None);
+        };
+        let verdict = session.verdict(&mut Rules { verdicts: &mut self.verdicts, settings: &self.settings });
+        if session.due_at(&verdict, &self.settings).is_none_or(|due| due > now) {
+            return Ok(None);
+        }
+        Ok(match session.phase(&verdict, &self.settings) {
+            Phase::Observed | Phase::Live | Phase::Terminating => Some(Question::Life),
+            Phase::AwaitingLog => Some(Question::Log),
+            Phase::Closed(_) => None,
+        })
+    }
+
+    /// The sessions that rest on `thing`: all of them are due now (R-W17).
+    pub async fn disturbed_by(&self, thing: &Thing) -> Result<Vec<Subject>, HandleError> {
+        let name = thing.to_string();
+        let (mut subjects, mut after) = (Vec::new(), None::<std::sync::Arc<str>>);
+        loop {
+            let keys = self.store.dependents(&name, after.as_deref(), PAGE).await?;
+            subjects.extend(keys.iter().filter_map(|key| key.parse().ok()));
+            match keys.last() {
+                Some(last) if keys.len() == PAGE => after = Some(last.clone()),
+                Some(_) | None => return Ok(subjects),
+            }
+        }
+    }
+
+    /// Adopts sessions that are alive and that no event announced (R-W4). Returns how many there were.
+    pub async fn reconcile(&mut self, now: Now) -> Result<usize, HandleError> {
+        let Some(hands) = &self.hands else {
+            return Ok(0);
+        };
+        let (accounts, regions) = match hands.places().await {
+            Ok(places) => places,
+            Err(error) => {
+                tracing::warn!(%error, "the organisation's accounts cannot be listed");
+                return Ok(0);
+            }
+        };
+        let mut inbox = Inbox::new();
+        for account in &accounts {
+            for region in &regions {
+                let Ok(active) = hands.active(*account, region).await else {
+                    tracing::warn!(%account, %region, "active sessions cannot be listed");
+                    continue;
+                };
+                for (key, described) in active {
+                    // Events take seconds to arrive: a session younger than that is not missed yet.
+                    let young = now.0 - described.started_at.0 < self.settings.recheck_ms;
+                    let subject = Subject::Session(key);
+                    if !young && self.store.load(&subject.to_string()).await?.is_none() {
+                        let (evidence, depends) = (BTreeMap::new(), BTreeSet::new());
+                        let life = Life::Alive(described);
+                        let gathered = Gathered { at: now, life, evidence, depends, log: LogLook::Unknown };
+                        inbox.insert(subject, vec![News::Session(Input::Gathered(Box::new(gathered)))]);
+                    }
+                }
+            }
+        }
+        self.accounts_in_organization = accounts.len();
+        let adopted = inbox.len();
+        self.handle(inbox, now).await?;
+        Ok(adopted)
+    }
+}

@@ -1,0 +1,264 @@
+//! Keeps the status that people watch: what is live, what happened, how much of everything.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sessionwarden_machine::{
+    effect::{ActivityKind, Effect, Principal, Remedy, RemedyKind, RemedyResult, Report},
+    ids::{AccountId, EventTime, Now, SessionKey},
+    session::{Phase, Session, Verdict as Judged},
+    settings::Settings,
+};
+
+use crate::{
+    console::{Happening, HappeningKind, LiveSession, Status, Verdict},
+    metrics::Metrics,
+};
+
+/// What the board remembers of a session that is not closed.
+struct Row {
+    begun: Option<EventTime>,
+    principal: Arc<str>,
+    target: Arc<str>,
+    document: Arc<str>,
+    verdict: Verdict,
+    controls: Vec<Arc<str>>,
+    phase: Phase,
+}
+
+/// The status in the making.
+pub struct Board {
+    status: Status,
+    started: Now,
+    metrics: Metrics,
+    open: BTreeMap<SessionKey, Row>,
+    seen: BTreeSet<SessionKey>,
+    violating: BTreeSet<SessionKey>,
+    locked: BTreeSet<AccountId>,
+    newest_event: Option<EventTime>,
+    second: (i64, u64),
+}
+
+impl Board {
+    /// An empty board.
+    pub fn new(started: Now, settings: &Settings, source: &str, metrics: Metrics) -> Self {
+        let status = Status { now: started, mode: settings.mode, source: source.into(), ..Status::default() };
+        Self {
+            status,
+            started,
+            metrics,
+            open: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            violating: BTreeSet::new(),
+            locked: BTreeSet::new(),
+            newest_event: None,
+            second: (started.0 / 1_000, 0),
+        }
+    }
+
+    /// Takes in a session's new state.
+    pub fn session(&mut self, session: &Session, verdict: &Judged, settings: &Settings) {
+        let phase = session.phase(verdict, settings);
+        if !self.seen.contains(&session.key) {
+            self.seen.insert(session.key.clone());
+        }
+        if session.is_violating() && !self.violating.contains(&session.key) {
+            self.violating.insert(session.key.clone());
+        }
+        if let Phase::Closed(_) = phase {
+            self.open.remove(&session.key);
+            return;
+        }
+        let gathered = session.seen.as_ref().is_some_and(|seen| seen.gathered_at.is_some());
+        let held = match phase {
+            Phase::Terminating => Verdict::Terminating,
+            _ if session.is_violating() => Verdict::Violating,
+            Phase::Observed | Phase::Live | Phase::AwaitingLog | Phase::Closed(_) => {
+                match (gathered || !settings.organization, verdict.unproven.is_empty()) {
+                    (false, _) => Verdict::Pending,
+                    (true, true) => Verdict::Compliant,
+                    (true, false) => Verdict::Unknown,
+                }
+            }
+        };
+        let controls = session.violations.iter().flat_map(|found| found.keys()).cloned().collect();
+        self.open.insert(
+            session.key.clone(),
+            Row {
+                begun: session.born_at(),
+                principal: short(&session.principal()),
+                target: session.target().into(),
+                document: session.document().into(),
+                verdict: held,
+                controls,
+                phase,
+            },
+        );
+    }
+
+    /// Takes in whether an account is locked.
+    pub fn account(&mut self, account: AccountId, locked: bool) {
+        if locked {
+            self.locked.insert(account);
+        } else {
+            self.locked.remove(&account);
+        }
+    }
+
+    /// Takes in an effect that is being performed.
+    pub fn effect(&mut self, effect: &Effect, now: Now) {
+        match effect {
+            Effect::Report(report) => self.report(report, now),
+            Effect::Close { session, outcome, .. } => {
+                let (kind, text) = match *outcome {
+                    "compliant" => {
+                        self.status.counts.sessions_verified += 1;
+                        (HappeningKind::Verified, "ended, its log is there, every control holds")
+                    }
+                    "violated" => (HappeningKind::Ended, "closed as violated"),
+                    "log-missing" => (HappeningKind::Ended, "closed without a log"),
+                    _ => (HappeningKind::Ended, "ended; not everything could be checked"),
+                };
+                self.note(now, kind, session.account, Some(session), text.to_owned());
+            }
+            Effect::Terminate { session, .. } => {
+                let text = "being ended".to_owned();
+                self.note(now, HappeningKind::Notice, session.account, Some(session), text);
+            }
+            Effect::Count { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => {}
+        }
+    }
+
+    fn report(&mut self, report: &Report, now: Now) {
+        match report {
+            Report::Activity(activity) => {
+                let kind = match activity.kind {
+                    ActivityKind::Start | ActivityKind::Resume => HappeningKind::Started,
+                    ActivityKind::End => HappeningKind::Ended,
+                };
+                let who = short(&activity.principal);
+                let text = match activity.kind {
+                    ActivityKind::Start => format!("{who} opened {} on {}", activity.document, activity.target),
+                    ActivityKind::Resume => format!("{who} resumed the session"),
+                    ActivityKind::End => format!("ended by {who}"),
+                };
+                self.note(now, kind, activity.session.account, Some(&activity.session), text);
+            }
+            Report::Finding(finding) => {
+                self.metrics.verdict(&finding.control, "violated");
+                let kind = if finding.session.is_some() { HappeningKind::Violated } else { HappeningKind::Changed };
+                let text = format!("{}: {}", finding.control, finding.title);
+                self.note(now, kind, finding.account, finding.session.as_ref(), text);
+            }
+            Report::Incident(incident) => {
+                self.status.counts.incidents_open += 1;
+                let text = incident.title.to_string();
+                self.note(now, HappeningKind::Incident, incident.account, incident.session.as_ref(), text);
+            }
+            Report::Remedy(remedy) => self.remedy(remedy, now),
+        }
+    }
+
+    fn remedy(&mut self, remedy: &Remedy, now: Now) {
+        let done = matches!(remedy.result, RemedyResult::Done | RemedyResult::Unneeded);
+        let (kind, text) = match (remedy.kind, &remedy.result) {
+            (RemedyKind::Terminate, RemedyResult::Planned) => {
+                (HappeningKind::Notice, format!("would be ended: {}", remedy.reason))
+            }
+            (RemedyKind::Terminate, _) => (HappeningKind::Terminated, format!("ended: {}", remedy.reason)),
+            (RemedyKind::Quarantine, _) if done => (HappeningKind::Quarantined, format!("locked: {}", remedy.reason)),
+            (RemedyKind::Quarantine, RemedyResult::Refused(rule)) => {
+                (HappeningKind::Notice, format!("not locked ({rule}): {}", remedy.reason))
+            }
+            (RemedyKind::Quarantine, _) => (HappeningKind::Notice, format!("would be locked: {}", remedy.reason)),
+            (RemedyKind::Release, _) => (HappeningKind::Released, "unlocked: its time is over".to_owned()),
+            (RemedyKind::Restore, _) => (HappeningKind::Notice, remedy.reason.to_string()),
+        };
+        if remedy.kind == RemedyKind::Terminate {
+            self.status.counts.terminations += 1;
+        }
+        self.note(now, kind, remedy.account, remedy.session.as_ref(), text);
+    }
+
+    fn note(&mut self, now: Now, kind: HappeningKind, account: AccountId, session: Option<&SessionKey>, text: String) {
+        let mut happening = Happening::new(now, kind, text);
+        happening.account = Some(account);
+        happening.session = session.map(|key| Arc::clone(&key.id));
+        self.status.note(happening);
+    }
+
+    /// Says something about the service itself.
+    pub fn notice(&mut self, now: Now, kind: HappeningKind, text: impl Into<Arc<str>>) {
+        self.status.note(Happening::new(now, kind, text));
+    }
+
+    /// Takes in how many records were read, and the time of the newest of them.
+    pub fn records(&mut self, read: u64, now: Now, newest: Option<EventTime>) {
+        let second = now.0 / 1_000;
+        if second != self.second.0 {
+            let passed = (second - self.second.0).clamp(1, 10);
+            self.status.note_rate(self.second.1);
+            (1..passed).for_each(|_| self.status.note_rate(0));
+            self.second = (second, 0);
+        }
+        self.second.1 += read;
+        self.newest_event = self.newest_event.max(newest);
+        if let Some(newest) = newest {
+            self.metrics.source_lag_ms((now.0 - newest.0).max(0));
+        }
+    }
+
+    /// Takes in how long the oldest overdue recheck has been due.
+    pub fn overdue(&mut self, ms: i64) {
+        self.status.oldest_overdue_ms = ms.max(0) as u64;
+    }
+
+    /// The totals of what was read, as they stand.
+    pub fn counts(&mut self) -> &mut crate::console::Counts {
+        &mut self.status.counts
+    }
+
+    /// The status now.
+    pub fn snapshot(&mut self, now: Now) -> Status {
+        let status = &mut self.status;
+        status.now = now;
+        status.uptime_ms = (now.0 - self.started.0).max(0) as u64;
+        status.lag_ms = self.newest_event.map_or(0, |newest| (now.0 - newest.0).max(0) as u64);
+        let live = |row: &&Row| !matches!(row.phase, Phase::AwaitingLog);
+        status.counts.sessions_live = self.open.values().filter(live).count() as u64;
+        status.counts.sessions_open = status.counts.sessions_live;
+        status.counts.sessions_awaiting_log = self.open.len() as u64 - status.counts.sessions_live;
+        status.counts.sessions_seen = self.seen.len() as u64;
+        status.counts.sessions_violating = self.violating.len() as u64;
+        status.quarantined = self.locked.iter().copied().collect();
+        let mut rows: Vec<_> = self.open.iter().filter(|(_, row)| live(row)).collect();
+        rows.sort_by_key(|(key, row)| (std::cmp::Reverse(row.verdict as u8), row.begun, *key));
+        status.sessions = rows
+            .into_iter()
+            .take(Status::SESSIONS_MAX)
+            .map(|(key, row)| LiveSession {
+                key: key.clone(),
+                principal: Arc::clone(&row.principal),
+                target: Arc::clone(&row.target),
+                document: Arc::clone(&row.document),
+                age_ms: row.begun.map_or(0, |begun| (now.0 - begun.0).max(0) as u64),
+                verdict: row.verdict,
+                controls: row.controls.clone(),
+            })
+            .collect();
+        self.metrics.sessions_live(status.counts.sessions_live);
+        self.metrics.incidents_open(status.counts.incidents_open);
+        self.metrics.quarantined_accounts(self.locked.len() as u64);
+        status.clone()
+    }
+}
+
+/// The last part of an ARN: the user, or the session of a role.
+fn short(principal: &Principal) -> Arc<str> {
+    match principal.arn.rsplit(['/', ':']).next() {
+        Some("") | None => Arc::from("somebody"),
+        Some(name) => Arc::from(name),
+    }
+}
