@@ -243,15 +243,12 @@ impl<S: Store, H: Hands> Handler<S, H> {
         now: Now,
     ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, Option<Now>) {
         let fleet = self.fleet(account.account, now);
-        let mut effects = account.step(AccountInput::Wake, now, &self.settings, fleet);
-        for one in news {
-            let input = match one {
-                News::Account(input) => input.clone(),
-                News::Done(effects) => AccountInput::Done(effects.clone()),
-                News::Wake | News::Session(_) | News::Incident(_) => continue,
-            };
-            effects = account.step(input, now, &self.settings, fleet);
-        }
+        let inputs = news.iter().filter_map(|one| match one {
+            News::Account(input) => Some(input.clone()),
+            News::Done(effects) => Some(AccountInput::Done(effects.clone())),
+            News::Wake | News::Session(_) | News::Incident(_) => None,
+        });
+        let effects = account.step_all(inputs, now, &self.settings, fleet);
         (effects, account.due_at(&self.settings), Vec::new(), None)
     }
 

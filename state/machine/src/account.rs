@@ -196,12 +196,25 @@ impl Account {
 
     /// Takes one input in and returns the effects that are wanted and not yet done.
     pub fn step(&mut self, input: AccountInput, now: Now, settings: &Settings, fleet: Fleet) -> Vec<Effect> {
-        match input {
-            AccountInput::Counted(counted) => self.count(counted),
-            AccountInput::LockTried(result) => self.tried(result, now, |episode| &mut episode.locked_at),
-            AccountInput::ReleaseTried(result) => self.tried(result, now, |episode| &mut episode.released_at),
-            AccountInput::Done(effects) => self.done.extend(effects),
-            AccountInput::Wake => {}
+        self.step_all([input], now, settings, fleet)
+    }
+
+    /// Takes inputs in together, then decides: sessions that arrive at once fill the window in order of their time.
+    pub fn step_all(
+        &mut self,
+        inputs: impl IntoIterator<Item = AccountInput>,
+        now: Now,
+        settings: &Settings,
+        fleet: Fleet,
+    ) -> Vec<Effect> {
+        for input in inputs {
+            match input {
+                AccountInput::Counted(counted) => self.count(counted),
+                AccountInput::LockTried(result) => self.tried(result, now, |episode| &mut episode.locked_at),
+                AccountInput::ReleaseTried(result) => self.tried(result, now, |episode| &mut episode.released_at),
+                AccountInput::Done(effects) => self.done.extend(effects),
+                AccountInput::Wake => {}
+            }
         }
         self.open_episode(now, settings, fleet);
         self.wanted(now, settings)
