@@ -27,6 +27,9 @@ pub enum PolicyLoadError {
     /// A folder holds no policy.
     #[error("no policy file (*.cedar) in {0}")]
     Empty(PathBuf),
+    /// Files, but no control in them: everything would pass.
+    #[error("no control in the policy files of {0}; nothing could ever violate it")]
+    NoControl(PathBuf),
     /// Mistakes in the files, all of them.
     #[error("{0}")]
     Mistakes(PolicyErrors),
@@ -49,7 +52,11 @@ pub fn load(dir: Option<&Path>, waivers_dir: Option<&Path>) -> Result<Arc<Judge>
     if let Some(dir) = waivers_dir {
         read_folder(dir, PolicyRole::Waivers, &mut sources)?;
     }
-    Judge::load(&sources).map(Arc::new).map_err(PolicyLoadError::Mistakes)
+    let judge = Judge::load(&sources).map_err(PolicyLoadError::Mistakes)?;
+    match dir {
+        Some(dir) if judge.controls().is_empty() => Err(PolicyLoadError::NoControl(dir.to_owned())),
+        Some(_) | None => Ok(Arc::new(judge)),
+    }
 }
 
 fn read_folder(dir: &Path, role: PolicyRole, sources: &mut Vec<PolicySource>) -> Result<(), PolicyLoadError> {

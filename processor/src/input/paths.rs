@@ -1,9 +1,6 @@
 //! From what the user typed to a list of files.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, fs, io, path::PathBuf};
 
 /// Why the input cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +63,9 @@ impl InputFile {
     }
 }
 
-/// Expands files, folders (with everything below them), patterns and `-`, in a stable order. A file that is named is
-/// read whatever its name; in folders only names that can hold events are taken.
+/// Expands files, folders (with everything below them), patterns and `-`, in a stable order; each file once. A file that
+/// is named is read whatever its name; in folders only names that can hold events are taken. What is there but cannot be
+/// looked at is taken too: reading it tells why not.
 pub fn expand(paths: &[String]) -> Result<Vec<InputFile>, InputError> {
     let mut files = Vec::new();
     for path in paths {
@@ -79,23 +77,36 @@ pub fn expand(paths: &[String]) -> Result<Vec<InputFile>, InputError> {
             Ok(found) if found.is_dir() => folder(path, &mut files)?,
             Ok(found) => files.push(InputFile::File { path: path.into(), bytes: found.len() }),
             Err(_) if path.contains(['*', '?', '[']) => pattern(path, &mut files)?,
-            Err(source) => return Err(InputError::Path { path: path.clone(), source }),
+            Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(InputError::Path { path: path.clone(), source });
+            }
+            Err(_) => files.push(unreadable(path.into())),
         }
     }
+    let mut seen = HashSet::new();
+    files.retain(|file| match file {
+        InputFile::Stdin => seen.insert(PathBuf::from("-")),
+        InputFile::File { path, .. } => seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())),
+    });
     Ok(files)
 }
 
+fn unreadable(path: PathBuf) -> InputFile {
+    InputFile::File { path, bytes: 0 }
+}
+
 fn pattern(pattern: &str, files: &mut Vec<InputFile>) -> Result<(), InputError> {
-    let bad = |reason: String| InputError::Pattern { pattern: pattern.to_owned(), reason };
     let before = files.len();
-    for path in glob::glob(pattern).map_err(|error| bad(error.to_string()))? {
-        let path = path.map_err(|error| bad(error.to_string()))?;
-        let found =
-            fs::metadata(&path).map_err(|source| InputError::Path { path: path.display().to_string(), source })?;
-        if found.is_dir() {
-            folder(&path.to_string_lossy(), files)?;
-        } else {
-            files.push(InputFile::File { path, bytes: found.len() });
+    let found = glob::glob(pattern)
+        .map_err(|error| InputError::Pattern { pattern: pattern.to_owned(), reason: error.to_string() })?;
+    for path in found {
+        match path {
+            Ok(path) if path.is_dir() => walk(path, files),
+            Ok(path) => {
+                let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+                files.push(InputFile::File { path, bytes });
+            }
+            Err(error) => files.push(unreadable(error.path().to_owned())),
         }
     }
     if files.len() == before { Err(InputError::NoMatch(pattern.to_owned())) } else { Ok(()) }
@@ -103,25 +114,31 @@ fn pattern(pattern: &str, files: &mut Vec<InputFile>) -> Result<(), InputError> 
 
 fn folder(path: &str, files: &mut Vec<InputFile>) -> Result<(), InputError> {
     let before = files.len();
-    walk(Path::new(path), files).map_err(|source| InputError::Path { path: path.to_owned(), source })?;
+    walk(path.into(), files);
     if files.len() == before { Err(InputError::EmptyFolder(path.to_owned())) } else { Ok(()) }
 }
 
-fn walk(folder: &Path, files: &mut Vec<InputFile>) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+fn walk(folder: PathBuf, files: &mut Vec<InputFile>) {
+    let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let Ok(mut entries) = entries else {
+        files.push(unreadable(folder));
+        return;
+    };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         // A link to a folder is not followed: it could lead back up.
-        if entry.file_type()?.is_dir() {
-            walk(&entry.path(), files)?;
-        } else if can_hold_events(&entry.file_name().to_string_lossy())
-            && let Ok(found) = fs::metadata(entry.path())
-            && found.is_file()
-        {
-            files.push(InputFile::File { path: entry.path(), bytes: found.len() });
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(entry.path(), files);
+        } else if can_hold_events(&entry.file_name().to_string_lossy()) {
+            match fs::metadata(entry.path()) {
+                Ok(found) if found.is_file() => {
+                    files.push(InputFile::File { path: entry.path(), bytes: found.len() });
+                }
+                Ok(_) => {}
+                Err(_) => files.push(unreadable(entry.path())),
+            }
         }
     }
-    Ok(())
 }
 
 fn can_hold_events(name: &str) -> bool {
@@ -165,7 +182,8 @@ mod tests {
         };
         assert_eq!(names(&[path("")]), ["a.jsonl", "b.json", "sub/c.json.gz"]);
         assert_eq!(names(&[path("*.json*"), path("notes.txt")]), ["a.jsonl", "b.json", "notes.txt"]);
-        assert_eq!(expand(&["-".to_owned()]).unwrap(), [InputFile::Stdin]);
+        assert_eq!(names(&[path(""), path("**"), path("sub/../b.json")]), ["a.jsonl", "b.json", "sub/c.json.gz"]);
+        assert_eq!(expand(&["-".to_owned(), "-".to_owned()]).unwrap(), [InputFile::Stdin]);
         assert!(matches!(expand(&[path("empty")]), Err(InputError::EmptyFolder(_))));
         assert!(matches!(expand(&[path("none.json")]), Err(InputError::Path { .. })));
         assert!(matches!(expand(&[path("none*.json")]), Err(InputError::NoMatch(_))));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use sessionwarden_machine::decode::{Piece, Splitter};
+use sessionwarden_machine::decode::{Piece, Splitter, VALUE_BYTES_MAX};
 
 use super::InputFile;
 
@@ -47,14 +47,24 @@ pub trait Sink {
     fn too_long(&mut self, value: &[u8], at: RecordAt);
 }
 
-/// The input ended before its time, for example a truncated gzip file.
-#[derive(Debug, thiserror::Error)]
-#[error("{source} (after byte {byte})")]
+/// The input cannot be read, or ended before its time, for example a truncated gzip file.
+#[derive(Debug)]
 pub struct Truncated {
     /// How many bytes could be read (uncompressed).
     pub byte: u64,
     /// Why no more.
     pub source: io::Error,
+}
+
+impl std::error::Error for Truncated {}
+
+impl std::fmt::Display for Truncated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.byte {
+            0 => write!(f, "cannot be read: {}", self.source),
+            byte => write!(f, "cannot be read beyond byte {byte}: {}", self.source),
+        }
+    }
 }
 
 /// Splits the files into parts that threads can read side by side: large plain files with one value in each line into
@@ -108,8 +118,8 @@ pub struct Reader {
 impl Reader {
     /// Reads `chunk` of `file` into `sink`, adding to `progress` the bytes read from the disk.
     ///
-    /// Returns `Ok(false)` when a part of a file turned out not to hold one value in each line; the whole file then has
-    /// to be read instead. Errors: the file cannot be opened or read to its end; what came before has been handed out.
+    /// Returns `Ok(false)` when a part of a file turned out not to hold one value in each line, or not to be readable; the
+    /// whole file then has to be read instead. Errors: the file cannot be opened or read to its end; what came before has been handed out.
     pub fn read(
         &mut self,
         file: &InputFile,
@@ -123,8 +133,11 @@ impl Reader {
             (InputFile::File { path, .. }, None) => {
                 self.stream(Counted { inner: File::open(path).map_err(cannot)?, progress }, sink)
             }
+            // Where a part cannot be read, reading the whole file hands out what comes before.
             (InputFile::File { path, .. }, Some(range)) => {
-                self.lines(File::open(path).map_err(cannot)?, range, progress, sink)
+                let read = File::open(path).and_then(|from| self.lines(from, range, sink)).unwrap_or(false);
+                progress.fetch_add(if read { range.1 - range.0 } else { 0 }, Ordering::Relaxed);
+                Ok(read)
             }
         }
     }
@@ -145,12 +158,19 @@ impl Reader {
         let mut splitter = Splitter::default();
         let (mut base, mut record, mut last) = (0, 0, None);
         let (mut begin, mut end) = (0, 0);
+        // Whether the last value was half a record, so that the input's early end is told already.
+        let mut half = false;
         loop {
             let (piece, done) = splitter.next(&self.buffer[begin..end], last.is_some());
             let value = |at: std::ops::Range<usize>| begin + at.start..begin + at.end;
             let mut at = |range: &std::ops::Range<usize>| {
                 record += 1;
                 RecordAt { record, byte: base + (begin + range.start) as u64 }
+            };
+            half = match piece {
+                Piece::Whole(_) | Piece::TooLong(_) => false,
+                Piece::Broken(_) => true,
+                Piece::More | Piece::End => half,
             };
             match piece {
                 Piece::Whole(range) => sink.whole(&self.buffer[value(range.clone())], at(&range)),
@@ -165,42 +185,53 @@ impl Reader {
                     if self.buffer.len() < end + READ_BYTES {
                         self.buffer.resize((end + READ_BYTES).max(self.buffer.len() * 2), 0);
                     }
-                    match from.read(&mut self.buffer[end..]) {
-                        Ok(0) => last = Some(Ok(())),
-                        Ok(bytes) => end += bytes,
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => last = Some(Err(error)),
+                    // Filled to its end, so that a value over many reads is looked at few times.
+                    while last.is_none() && end < self.buffer.len() {
+                        match from.read(&mut self.buffer[end..]) {
+                            Ok(0) => last = Some(Ok(())),
+                            Ok(bytes) => end += bytes,
+                            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                            Err(error) => last = Some(Err(error)),
+                        }
                     }
                     continue;
                 }
             }
             begin += done;
         }
+        let byte = base + end as u64;
         match last {
-            Some(Err(source)) => Err(Truncated { byte: base + end as u64, source }),
+            Some(Err(source)) => Err(Truncated { byte, source }),
+            Some(Ok(())) | None if splitter.is_inside() && !half => {
+                let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the list of records is not closed");
+                Err(Truncated { byte, source })
+            }
             Some(Ok(())) | None => Ok(()),
         }
     }
 
     /// Reads the lines that begin between the two offsets.
-    fn lines(
-        &mut self,
-        mut from: File,
-        (begin, end): (u64, u64),
-        progress: &AtomicU64,
-        sink: &mut impl Sink,
-    ) -> Result<bool, Truncated> {
-        let cannot = |source| Truncated { byte: begin, source };
+    fn lines(&mut self, mut from: File, (begin, end): (u64, u64), sink: &mut impl Sink) -> io::Result<bool> {
         // The byte before the part tells whether a line begins at its first byte.
         let first = begin.saturating_sub(1);
-        from.seek(SeekFrom::Start(first)).map_err(cannot)?;
+        from.seek(SeekFrom::Start(first))?;
         let wanted = (end - first) as usize;
         self.buffer.resize(self.buffer.len().max(wanted), 0);
-        let mut filled = read_full(&mut from, &mut self.buffer[..wanted]).map_err(cannot)?;
-        progress.fetch_add(filled as u64 - (begin - first), Ordering::Relaxed);
-        while filled > 0 && self.buffer[filled - 1] != b'\n' {
+        let mut filled = read_full(&mut from, &mut self.buffer[..wanted])?;
+        let mut at = match begin {
+            0 => 0,
+            _ => match memchr::memchr(b'\n', &self.buffer[..filled]) {
+                Some(line_end) => line_end + 1,
+                // No line begins in this part.
+                None => return Ok(true),
+            },
+        };
+        while at < filled && self.buffer[filled - 1] != b'\n' {
+            if filled - at > VALUE_BYTES_MAX {
+                return Ok(false);
+            }
             self.buffer.resize(self.buffer.len().max(filled + (64 << 10)), 0);
-            let more = from.read(&mut self.buffer[filled..filled + (64 << 10)]).map_err(cannot)?;
+            let more = read_full(&mut from, &mut self.buffer[filled..filled + (64 << 10)])?;
             if more == 0 {
                 break;
             }
@@ -212,13 +243,6 @@ impl Reader {
                 None => filled += more,
             }
         }
-        let mut at = match begin {
-            0 => 0,
-            _ => match memchr::memchr(b'\n', &self.buffer[..filled]) {
-                Some(line_end) => line_end + 1,
-                None => return Ok(true),
-            },
-        };
         let mut splitter = Splitter::lines();
         let mut record = 0;
         loop {

@@ -34,13 +34,21 @@ struct PartSummary {
     unproven: BTreeMap<Arc<str>, BTreeSet<&'static str>>,
 }
 
+/// What everything comes to.
+pub(super) struct Concluded {
+    pub(super) summary: Summary,
+    /// The reportable sessions, where they were to be kept.
+    pub(super) sessions: Vec<Box<Session>>,
+    pub(super) incidents: BTreeMap<Arc<str>, Incident>,
+}
+
 pub(super) fn conclude(
     gathered: Vec<Gathered>,
     judge: &Arc<Judge>,
     settings: &Settings,
     threads: usize,
-    feed: Option<FeedSink>,
-) -> Result<Summary, ReplayError> {
+    keep: bool,
+) -> Result<Concluded, ReplayError> {
     let mut incidents = BTreeMap::new();
     let mut parts: Vec<Vec<Part>> = std::iter::repeat_with(Vec::new).take(PARTS).collect();
     for (theirs, opened) in gathered {
@@ -51,7 +59,6 @@ pub(super) fn conclude(
             merge_incident(&mut incidents, cause, incident);
         }
     }
-    let keep = feed.is_some();
     let concluded = spread(parts, threads, |parts| conclude_part(parts, judge, settings, keep))?;
 
     let mut total = Summary { policy: judge.policy_hash().to_string(), ..Summary::default() };
@@ -75,10 +82,7 @@ pub(super) fn conclude(
         *total.incidents_by_cause.entry(incident.control.to_string()).or_default() += 1;
     }
     thresholds(counted, accounts.len(), settings, &mut total);
-    if let Some(feed) = feed {
-        write_feed(feed, sessions, &incidents, settings)?;
-    }
-    Ok(total)
+    Ok(Concluded { summary: total, sessions, incidents })
 }
 
 /// Runs `work` on every part, on so many threads.
@@ -100,7 +104,7 @@ fn spread(
                 })
             })
             .collect();
-        let done: Result<Vec<_>, _> = workers.into_iter().map(|worker| worker.join()).collect();
+        let done: Result<Vec<_>, _> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.map(|done| done.into_iter().flatten().collect()).map_err(|_| ReplayError::Thread)
     })
 }
@@ -117,7 +121,7 @@ fn conclude_part(parts: Vec<Part>, judge: &Arc<Judge>, settings: &Settings, keep
     let summary = &mut out.summary;
     summary.events.relevant = all.events.len() as u64;
     summary.refused_calls = all.refused.len() as u64;
-    all.events = Default::default();
+    all.events = std::collections::HashSet::default();
     for (key, mut session) in all.sessions.drain() {
         let verdict = session.judge(&mut Rules { verdicts: &mut verdicts, settings });
         summary.sessions.seen += 1;
@@ -125,8 +129,10 @@ fn conclude_part(parts: Vec<Part>, judge: &Arc<Judge>, settings: &Settings, keep
         summary.sessions.waived += u64::from(!verdict.waived.is_empty());
         out.accounts.insert(key.account);
         for open in &verdict.unproven {
-            if !out.unproven.contains_key(&open.control) {
-                out.unproven.insert(Arc::clone(&open.control), open.needs.iter().map(|kind| kind.as_str()).collect());
+            let needs = open.needs.iter().map(|kind| kind.as_str());
+            match out.unproven.get_mut(&open.control) {
+                Some(known) => known.extend(needs),
+                None => drop(out.unproven.insert(Arc::clone(&open.control), needs.collect())),
             }
         }
         if let Some(violations) = &session.violations {
@@ -203,7 +209,7 @@ fn thresholds(counted: Vec<Counted>, accounts: usize, settings: &Settings, total
 }
 
 /// Writes everything reportable, sessions in the order of their beginning.
-fn write_feed(
+pub(super) fn write_feed(
     mut feed: FeedSink,
     mut sessions: Vec<Box<Session>>,
     incidents: &BTreeMap<Arc<str>, Incident>,

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::BuildHasher,
+    ops::Range,
     sync::Arc,
 };
 
 use foldhash::fast::FixedState;
 use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
-    decode::{Decoded, Decoder, Ignored, Observation, Poison, What},
+    decode::{Decoded, Decoder, Ignored, Observation, Piece, Poison, Splitter, What},
     ids::{EventId, EventTime, Names, Now, SessionKey},
     incident::{Incident, incidents_of},
     session::{Rules, Session, SessionEvent},
@@ -20,9 +21,9 @@ use crate::input::{Parked, RecordAt, Sink};
 
 /// Sessions and event ids are kept in this many parts, so that threads can merge side by side.
 pub(super) const PARTS: usize = 16;
-/// How many bytes of parked records are kept in memory at the most.
+/// How many bytes of parked records one thread keeps in memory at the most.
 const PARKED_BYTES_MAX: usize = 256 << 20;
-/// How many parked records are kept at the most; more are counted.
+/// How many parked records one thread keeps at the most; more are counted.
 const PARKED_MAX: usize = 100_000;
 
 /// The events to look at: from (inclusive) and to (exclusive).
@@ -94,6 +95,7 @@ pub(super) struct Fold<'a> {
     pub(super) incidents: BTreeMap<Arc<str>, Incident>,
     pub(super) counts: Counts,
     file: String,
+    kept: usize,
     kept_bytes: usize,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Fold<'a> {
             incidents: BTreeMap::new(),
             counts: Counts::default(),
             file: String::new(),
+            kept: 0,
             kept_bytes: 0,
         }
     }
@@ -175,12 +178,37 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// Takes a value apart that is not one: several records can stand in one line.
+    #[cold]
+    fn apart(&mut self, poison: &Poison, value: &[u8], at: RecordAt) {
+        let (decoder, mut splitter, mut begin) = (self.decoder, Splitter::default(), 0);
+        loop {
+            let (piece, done) = splitter.next(&value[begin..], true);
+            let place = |range: &Range<usize>| RecordAt { byte: at.byte + (begin + range.start) as u64, ..at };
+            match piece {
+                Piece::Whole(range) if range.len() < value.len() => {
+                    let (one, place) = (&value[begin + range.start..begin + range.end], place(&range));
+                    decoder.decode(one, &mut |decoded| self.take(decoded, one, place));
+                }
+                Piece::Broken(range) if range.len() < value.len() => {
+                    self.park(poison, &value[begin + range.start..begin + range.end], place(&range));
+                }
+                Piece::End => return,
+                Piece::Whole(_) | Piece::Broken(_) | Piece::TooLong(_) | Piece::More => {
+                    return self.park(poison, &value[begin..], at);
+                }
+            }
+            begin += done;
+        }
+    }
+
     #[cold]
     fn park(&mut self, poison: &Poison, value: &[u8], at: RecordAt) {
         self.counts.poison += 1;
-        if self.counts.parked.len() >= PARKED_MAX {
+        if self.kept >= PARKED_MAX {
             return;
         }
+        self.kept += 1;
         let keep = self.keep_parked && self.kept_bytes + value.len() <= PARKED_BYTES_MAX;
         self.kept_bytes += if keep { value.len() } else { 0 };
         self.counts.parked.push(Parked {
@@ -207,7 +235,19 @@ impl Sink for Fold<'_> {
     fn whole(&mut self, value: &[u8], at: RecordAt) {
         self.counts.values += 1;
         let decoder = self.decoder;
-        decoder.decode(value, &mut |decoded| self.take(decoded, value, at));
+        let (mut records, mut malformed) = (0, None);
+        decoder.decode(value, &mut |decoded| {
+            records += 1;
+            match decoded {
+                Decoded::Poison(poison @ Poison::Malformed(_)) if records == 1 => malformed = Some(poison),
+                Decoded::Poison(_) | Decoded::Ignored(_) | Decoded::Relevant(_) => self.take(decoded, value, at),
+            }
+        });
+        match malformed {
+            Some(poison) if records == 1 => self.apart(&poison, value, at),
+            Some(poison) => self.park(&poison, value, at),
+            None => {}
+        }
     }
 
     fn broken(&mut self, value: &[u8], at: RecordAt) {

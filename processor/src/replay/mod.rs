@@ -19,7 +19,7 @@ use std::{
 use sessionwarden_machine::{compliance::Judge, decode::Decoder, settings::Settings};
 
 pub use fold::Period;
-pub use summary::{Accounts, Events, Sessions, Summary, cpu_seconds, peak_rss_bytes};
+pub use summary::{Accounts, Crossed, Events, Sessions, Summary, cpu_seconds, peak_rss_bytes};
 
 use crate::{
     feed::{FeedSink, FileError},
@@ -47,12 +47,20 @@ pub struct Options {
 /// Why a replay could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// The feed cannot be written.
+    /// The feed cannot be written. Returned by itself where nothing was read yet.
     #[error(transparent)]
     Feed(#[from] FileError),
-    /// The file of parked records cannot be written.
+    /// The file of parked records cannot be written. Returned by itself where nothing was read yet.
     #[error(transparent)]
     Parked(#[from] crate::input::ParkedError),
+    /// Results could not be written. Everything was read, and this is what it comes to.
+    #[error("{}", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Results {
+        /// What it comes to.
+        summary: Box<Summary>,
+        /// What could not be written, and why: at least one.
+        failures: Vec<ReplayError>,
+    },
     /// A thread died.
     #[error("a reading thread ended before its time")]
     Thread,
@@ -97,20 +105,28 @@ pub fn replay(
                 })
             })
             .collect();
-        let gathered: Result<Vec<_>, _> = readers.into_iter().map(|reader| reader.join()).collect();
+        let gathered: Result<Vec<_>, _> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         finished.store(true, Ordering::Relaxed);
         gathered.map(|gathered| gathered.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()).map_err(|_| ReplayError::Thread)
     })?;
     on_progress(&progress);
-    let (totals, parked) = number(files, counts.drain(..).flatten().collect(), &work);
-    let mut summary = conclude::conclude(folds, &options.judge, &settings, options.threads.max(1), feed)?;
+    let (totals, parked) = number(files, counts.drain(..).flatten().collect(), &work, &progress.bytes);
+    let concluded = conclude::conclude(folds, &options.judge, &settings, options.threads.max(1), feed.is_some())?;
+    let mut summary = concluded.summary;
     summary.bytes = progress.bytes.load(Ordering::Relaxed);
     summary.count(&totals);
-    write_parked(parked_file, &parked)?;
+    // What one of the outputs refuses must not cost the others.
+    let failures: Vec<_> = [
+        write_parked(parked_file, &parked),
+        feed.map_or(Ok(()), |feed| conclude::write_feed(feed, concluded.sessions, &concluded.incidents, &settings)),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect();
     summary.parked = parked;
     summary.cpu_seconds = cpu_seconds();
     summary.peak_rss_bytes = peak_rss_bytes();
-    Ok(summary)
+    if failures.is_empty() { Ok(summary) } else { Err(ReplayError::Results { summary: Box::new(summary), failures }) }
 }
 
 fn write_parked(file: Option<ParkedFile>, parked: &[Parked]) -> Result<(), ReplayError> {
@@ -187,10 +203,15 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Adds the counts up, and numbers parked records within their files.
-fn number(files: &[InputFile], mut all: Vec<ChunkCounts>, work: &Work<'_>) -> (Counts, Vec<Parked>) {
-    let mixed = |chunk: &Chunk| work.mixed[chunk.file].load(Ordering::Relaxed);
-    all.retain(|one| one.chunk.range.is_none() || !mixed(&one.chunk));
+/// Adds the counts up, and numbers parked records within their files. Takes off `bytes` what was read twice.
+fn number(files: &[InputFile], mut all: Vec<ChunkCounts>, work: &Work<'_>, bytes: &AtomicU64) -> (Counts, Vec<Parked>) {
+    all.retain(|one| match one.chunk.range {
+        Some((begin, end)) if work.mixed[one.chunk.file].load(Ordering::Relaxed) => {
+            bytes.fetch_sub(end - begin, Ordering::Relaxed);
+            false
+        }
+        Some(_) | None => true,
+    });
     all.sort_by_key(|one| (one.chunk.file, one.chunk.range));
     let mut totals = Counts::default();
     let mut parked = Vec::new();
@@ -200,14 +221,19 @@ fn number(files: &[InputFile], mut all: Vec<ChunkCounts>, work: &Work<'_>) -> (C
             before = (one.chunk.file, 0);
         }
         let counts = one.counts;
+        let untold = counts.poison - counts.parked.len() as u64;
         parked.extend(counts.parked.into_iter().map(|parked| Parked { record: parked.record + before.1, ..parked }));
         before.1 += counts.values;
         totals.relevant += counts.relevant;
         totals.ignored += counts.ignored;
         totals.poison += counts.poison;
         totals.outside += counts.outside;
+        let file = files[one.chunk.file].name();
+        if untold > 0 {
+            let reason = format!("{untold} more records could not be read; too many to name each");
+            parked.push(Parked { file: file.clone(), record: 0, byte: 0, reason, content: None });
+        }
         if let Some(truncated) = one.truncated {
-            let file = files[one.chunk.file].name();
             let (byte, reason) = (truncated.byte, truncated.to_string());
             parked.push(Parked { file, record: 0, byte, reason, content: None });
         }

@@ -21,7 +21,44 @@ pub(crate) const PREFERENCES: &str = "SSM-SessionManagerRunShell";
 type Each<'e, 'a> = &'e mut dyn FnMut(Decoded<'a>);
 
 pub(super) fn parse<'a>(text: &'a str, catalog: &Catalog, each: Each<'_, 'a>) {
+    if nests_too_deeply(text.as_bytes()) {
+        return each(Decoded::Poison(Poison::Malformed("nested too deeply".into())));
+    }
     parse_value(text, None, catalog, each, DEPTH_MAX);
+}
+
+/// Whether brackets nest deeper than the parser's stack could bear. Records nest some ten levels deep.
+fn nests_too_deeply(text: &[u8]) -> bool {
+    const LEVELS_MAX: usize = 256;
+    let count = |bracket| memchr::memchr_iter(bracket, text).count();
+    if count(b'{') + count(b'[') <= LEVELS_MAX {
+        return false;
+    }
+    let (mut level, mut at) = (0_usize, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'{' | b'[' => level += 1,
+            b'}' | b']' => level = level.saturating_sub(1),
+            b'"' => at = string_end(text, at),
+            _ => {}
+        }
+        if level > LEVELS_MAX {
+            return true;
+        }
+    }
+    false
+}
+
+/// Where the string ends that begins at `at`, behind its closing quote.
+fn string_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(hit) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+        if text[at + hit] == b'"' {
+            return at + hit + 1;
+        }
+        at += hit + 2;
+    }
+    text.len()
 }
 
 fn parse_value<'a>(text: &'a str, account: Option<AccountId>, catalog: &Catalog, each: Each<'_, 'a>, depth: usize) {

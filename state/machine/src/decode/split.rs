@@ -13,7 +13,8 @@ pub enum Piece {
     Whole(Range<usize>),
     /// Something that is no whole value: half a record, garbage between records. To be parsed in full, and parked.
     Broken(Range<usize>),
-    /// The beginning of a value longer than [`VALUE_BYTES_MAX`]; the rest is passed over up to the next line.
+    /// The beginning of a value longer than [`VALUE_BYTES_MAX`]; the rest is passed over, up to its end, or up to the
+    /// next line where it has none.
     TooLong(Range<usize>),
     /// More bytes are needed.
     More,
@@ -28,9 +29,19 @@ pub enum Piece {
 pub struct Splitter {
     inside: Option<Container>,
     lines: bool,
-    skipping: bool,
+    skipping: Option<Skip>,
     scan: Scan,
 }
+
+/// What is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skip {
+    Value,
+    Line,
+}
+
+/// The mark that some programs put before UTF-8 text; it means nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Container {
@@ -58,21 +69,37 @@ impl Splitter {
         self.lines && self.inside.is_none()
     }
 
+    /// Whether a list of records, or the object around it, has begun and not ended.
+    pub fn is_inside(&self) -> bool {
+        self.inside.is_some()
+    }
+
     /// The next piece of `buffer`, and how many bytes of it are done with. `last` says that no more bytes follow.
     /// After [`Piece::More`] the same unconsumed bytes are passed again, with more behind them.
     pub fn next(&mut self, buffer: &[u8], last: bool) -> (Piece, usize) {
         let mut at = 0;
         loop {
-            if self.skipping {
-                match memchr::memchr(b'\n', &buffer[at..]) {
-                    Some(end) => (self.skipping, at) = (false, at + end + 1),
-                    None => return (if last { Piece::End } else { Piece::More }, buffer.len()),
+            if let Some(skip) = self.skipping {
+                let (done, skipping) = self.skip(skip, &buffer[at..]);
+                (self.skipping, at) = (skipping, at + done);
+                if skipping.is_some() {
+                    return if last { (Piece::End, buffer.len()) } else { (Piece::More, at) };
                 }
             }
             at += buffer[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',')).count();
             let Some(first) = buffer.get(at) else {
                 return (if last { Piece::End } else { Piece::More }, at);
             };
+            if *first == BYTE_ORDER_MARK[0] {
+                let rest = &buffer[at..];
+                if rest.starts_with(BYTE_ORDER_MARK) {
+                    at += BYTE_ORDER_MARK.len();
+                    continue;
+                }
+                if !last && BYTE_ORDER_MARK.starts_with(rest) {
+                    return (Piece::More, at);
+                }
+            }
             match (self.inside, first) {
                 (Some(Container::RecordsTail), _) => match self.tail(&buffer[at..]) {
                     Scanned::End(end) => at += end,
@@ -102,6 +129,30 @@ impl Splitter {
         }
     }
 
+    /// Passes over bytes: how many, and what is still to be passed over.
+    fn skip(&mut self, skip: Skip, rest: &[u8]) -> (usize, Option<Skip>) {
+        let line = |from: usize| match memchr::memchr(b'\n', &rest[from..]) {
+            Some(end) => (from + end + 1, None),
+            None => (rest.len(), Some(Skip::Line)),
+        };
+        if skip == Skip::Line {
+            return line(0);
+        }
+        let scanned = self.scan.run(rest);
+        let at = std::mem::take(&mut self.scan.at);
+        match scanned {
+            Scanned::End(end) => {
+                self.scan = Scan::default();
+                (end, None)
+            }
+            Scanned::More => (at, Some(Skip::Value)),
+            Scanned::Bad => {
+                self.scan = Scan::default();
+                line(at)
+            }
+        }
+    }
+
     fn value(&mut self, buffer: &[u8], at: usize, last: bool) -> (Piece, usize) {
         if self.in_lines() && !self.scan.running() {
             let end = memchr::memchr(b'\n', &buffer[at..]).map(|end| at + end);
@@ -127,9 +178,9 @@ impl Splitter {
                 if rest.len() <= VALUE_BYTES_MAX {
                     return (Piece::More, at);
                 }
-                self.scan = Scan::default();
-                self.skipping = true;
-                (Piece::TooLong(at..buffer.len()), buffer.len())
+                self.skipping = Some(Skip::Value);
+                let done = at + std::mem::take(&mut self.scan.at);
+                (Piece::TooLong(at..done), done)
             }
             Scanned::More | Scanned::Bad => self.broken(buffer, at, last),
         }
@@ -147,7 +198,7 @@ impl Splitter {
                 Some(end) if end > 0 => end,
                 _ if rest.len() <= VALUE_BYTES_MAX => return (Piece::More, at),
                 _ => {
-                    self.skipping = true;
+                    self.skipping = Some(Skip::Line);
                     return (Piece::TooLong(at..buffer.len()), buffer.len());
                 }
             },
@@ -169,11 +220,12 @@ impl Splitter {
             let line = memchr::memrchr(b'\n', &rest[before.len()..*brace]).is_some();
             line || (inside && before.ends_with(b","))
         });
-        let close = if inside { memchr::memchr(b']', rest).filter(|close| *close > 0) } else { None };
+        let before = &rest[..brace.unwrap_or(rest.len())];
+        let close = if inside { memchr::memchr(b']', before).filter(|close| *close > 0) } else { None };
         match (brace, close) {
             // A bracket within a broken record says nothing; one behind it ends the array.
-            (Some(brace), Some(close)) if close < brace && rest.first() == Some(&b'{') => Some(brace),
-            (brace, close) => brace.into_iter().chain(close).min(),
+            (Some(brace), Some(_)) if rest.first() == Some(&b'{') => Some(brace),
+            (brace, close) => close.or(brace),
         }
     }
 
@@ -334,6 +386,82 @@ mod tests {
             for chunk in [1, 2, 7, 4096] {
                 assert_eq!(pieces(text.as_bytes(), chunk), whole(&[a, b, c]), "{text} in chunks of {chunk}");
             }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let (a, b) = (r#"{"a":1}"#, r#"{"b":2}"#);
+        for text in [
+            format!("\u{feff}{a}\n{b}\n"),
+            format!("\u{feff}{{\"Records\":[{a},{b}]}}"),
+            format!("\u{feff}[{a},{b}]\r\n"),
+            format!("{a}\n\u{feff}{b}"),
+        ] {
+            for chunk in [1, 2, 3, 4096] {
+                assert_eq!(pieces(text.as_bytes(), chunk), whole(&[a, b]), "{text:?} in chunks of {chunk}");
+            }
+        }
+        assert_eq!(pieces(b"\xEF\xBB", 1).len(), 1);
+    }
+
+    /// Gives the splitter a value that it has already called too long, and what follows.
+    fn after_too_long(rest: &[u8], chunk: usize) -> Vec<(bool, String)> {
+        let mut long = b"[{\"a\":\"".to_vec();
+        long.resize(VALUE_BYTES_MAX + 16, b'x');
+        let mut splitter = Splitter::default();
+        let (piece, done) = splitter.next(&long, false);
+        assert!(matches!(piece, Piece::TooLong(_)) && done == long.len());
+        let (mut buffer, mut fed, mut out) = (Vec::new(), 0, Vec::new());
+        loop {
+            let (piece, done) = splitter.next(&buffer, fed == rest.len());
+            match &piece {
+                Piece::Whole(at) => out.push((true, String::from_utf8_lossy(&buffer[at.clone()]).into_owned())),
+                Piece::Broken(at) | Piece::TooLong(at) => {
+                    out.push((false, String::from_utf8_lossy(&buffer[at.clone()]).into_owned()));
+                }
+                Piece::More => {}
+                Piece::End => return out,
+            }
+            buffer.drain(..done);
+            if piece == Piece::More {
+                let next = (fed + chunk).min(rest.len());
+                buffer.extend_from_slice(&rest[fed..next]);
+                fed = next;
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_value_that_is_too_long_is_not_lost() {
+        let (b, c) = (r#"{"b":2}"#, r#"{"c":3}"#);
+        for chunk in [1, 3, 4096] {
+            let same_line = format!("\\\"]}}\\\\\",\"y\":[{{}}]}},{b},{c}]");
+            assert_eq!(after_too_long(same_line.as_bytes(), chunk), whole(&[b, c]));
+            let next_line = format!("xxx\n{b},\n{c}]");
+            assert_eq!(after_too_long(next_line.as_bytes(), chunk), whole(&[b, c]));
+            assert_eq!(after_too_long(b"xxx", chunk), []);
+        }
+    }
+
+    #[test]
+    fn an_open_list_is_known() {
+        for (text, open) in [
+            ("[{\"a\":1},", true),
+            ("[{\"a\":1}]", false),
+            ("{\"Records\":[{\"a\":1}]", true),
+            ("{\"Records\":[{\"a\":1}]}", false),
+            ("{\"a\":1}\n", false),
+        ] {
+            let (mut splitter, mut at) = (Splitter::default(), 0);
+            loop {
+                let (piece, done) = splitter.next(&text.as_bytes()[at..], true);
+                at += done;
+                if piece == Piece::End {
+                    break;
+                }
+            }
+            assert_eq!(splitter.is_inside(), open, "{text}");
         }
     }
 
