@@ -152,6 +152,14 @@ impl Episode {
         }
     }
 
+    /// Sessions up to this time belong to this episode: until the lock ended, or would have ended.
+    fn quiet_until(&self, settings: &QuarantineSettings) -> EventTime {
+        match self.released_at {
+            Some(at) => at.as_event_time(),
+            None => self.crossed_at.plus_ms(settings.duration_ms),
+        }
+    }
+
     /// The account is locked, or about to be.
     pub fn holds(&self) -> bool {
         self.decision == Decision::Lock && self.released_at.is_none()
@@ -250,8 +258,8 @@ impl Account {
         if self.episode.as_ref().is_some_and(Episode::holds) {
             return;
         }
-        // Sessions that filled an earlier window do not fill another.
-        let after = self.episode.as_ref().map(|episode| episode.crossed_at);
+        // Sessions that filled an earlier window, or began while it was (or would have been) locked, fill no other.
+        let after = self.episode.as_ref().map(|episode| episode.quiet_until(&settings.quarantine));
         let fresh: Vec<_> = self.counted.iter().filter(|one| after.is_none_or(|after| one.at > after)).collect();
         let Some(crossing) = first_crossing(&fresh, &settings.quarantine) else {
             return;
