@@ -16,6 +16,10 @@ use super::InputFile;
 const CHUNK_BYTES: u64 = 8 << 20;
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 1 << 20;
+/// How much of a part is read at once, in bytes.
+const LINES_BYTES: u64 = 256 << 10;
+/// How much is read at once to find the end of a part's last line, in bytes.
+const LAST_LINE_BYTES: u64 = 16 << 10;
 /// The first bytes of a gzip file.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -118,8 +122,9 @@ pub struct Reader {
 impl Reader {
     /// Reads `chunk` of `file` into `sink`, adding to `progress` the bytes read from the disk.
     ///
-    /// Returns `Ok(false)` when a part of a file turned out not to hold one value in each line, or not to be readable; the
-    /// whole file then has to be read instead. Errors: the file cannot be opened or read to its end; what came before has been handed out.
+    /// Returns `Ok(false)` when a part of a file turned out not to hold one value in each line, or not to be readable;
+    /// the whole file then has to be read instead. Errors: the file cannot be opened or read to its end; what came
+    /// before has been handed out.
     pub fn read(
         &mut self,
         file: &InputFile,
@@ -215,47 +220,55 @@ impl Reader {
         // The byte before the part tells whether a line begins at its first byte.
         let first = begin.saturating_sub(1);
         from.seek(SeekFrom::Start(first))?;
-        let wanted = (end - first) as usize;
-        self.buffer.resize(self.buffer.len().max(wanted), 0);
-        let mut filled = read_full(&mut from, &mut self.buffer[..wanted])?;
-        let mut at = match begin {
-            0 => 0,
-            _ => match memchr::memchr(b'\n', &self.buffer[..filled]) {
-                Some(line_end) => line_end + 1,
-                // No line begins in this part.
-                None => return Ok(true),
-            },
-        };
-        while at < filled && self.buffer[filled - 1] != b'\n' {
-            if filled - at > VALUE_BYTES_MAX {
-                return Ok(false);
-            }
-            self.buffer.resize(self.buffer.len().max(filled + (64 << 10)), 0);
-            let more = read_full(&mut from, &mut self.buffer[filled..filled + (64 << 10)])?;
-            if more == 0 {
-                break;
-            }
-            match memchr::memchr(b'\n', &self.buffer[filled..filled + more]) {
-                Some(line_end) => {
-                    filled += line_end + 1;
-                    break;
-                }
-                None => filled += more,
-            }
-        }
-        let mut splitter = Splitter::lines();
-        let mut record = 0;
+        let (mut base, mut filled, mut skip) = (first, 0, begin > 0);
+        let (mut splitter, mut record) = (Splitter::lines(), 0);
         loop {
-            let (piece, done) = splitter.next(&self.buffer[at..filled], true);
-            match piece {
-                Piece::Whole(range) if splitter.in_lines() => {
-                    record += 1;
-                    let place = RecordAt { record, byte: first + (at + range.start) as u64 };
-                    sink.whole(&self.buffer[at + range.start..at + range.end], place);
-                    at += done;
+            // Little at a time, so that it is still in the processor's cache when it is looked at; and no more of the
+            // next part than the end of the last line.
+            let position = base + filled as u64;
+            let in_part = position < end;
+            let wanted = if in_part { (end - position).min(LINES_BYTES) } else { LAST_LINE_BYTES } as usize;
+            self.buffer.resize(self.buffer.len().max(filled + wanted), 0);
+            let fresh = filled;
+            filled += read_full(&mut from, &mut self.buffer[fresh..fresh + wanted])?;
+            let at_end = filled < fresh + wanted;
+            let read = &self.buffer[fresh..filled];
+            let line_end = if in_part { memchr::memrchr(b'\n', read) } else { memchr::memchr(b'\n', read) };
+            let mut complete = line_end.map_or(0, |line_end| fresh + line_end + 1);
+            let part_done = if in_part { base + complete as u64 == end } else { line_end.is_some() };
+            // Behind the part only the rest of its last line belongs to it.
+            if at_end && (in_part || line_end.is_none()) {
+                complete = filled;
+            }
+            let mut at = 0;
+            if skip {
+                match memchr::memchr(b'\n', &self.buffer[..filled]) {
+                    Some(line_end) => (at, skip) = (line_end + 1, false),
+                    // No line begins in this part.
+                    None if at_end || base + filled as u64 >= end => return Ok(true),
+                    None => complete = filled,
                 }
-                Piece::End => return Ok(true),
-                Piece::Whole(_) | Piece::Broken(_) | Piece::TooLong(_) | Piece::More => return Ok(false),
+            }
+            while !skip {
+                let (piece, done) = splitter.next(&self.buffer[at..complete], true);
+                match piece {
+                    Piece::Whole(range) if splitter.in_lines() => {
+                        record += 1;
+                        let place = RecordAt { record, byte: base + (at + range.start) as u64 };
+                        sink.whole(&self.buffer[at + range.start..at + range.end], place);
+                        at += done;
+                    }
+                    Piece::End => break,
+                    Piece::Whole(_) | Piece::Broken(_) | Piece::TooLong(_) | Piece::More => return Ok(false),
+                }
+            }
+            if at_end || part_done {
+                return Ok(true);
+            }
+            self.buffer.copy_within(complete..filled, 0);
+            (base, filled) = (base + complete as u64, filled - complete);
+            if filled > VALUE_BYTES_MAX {
+                return Ok(false);
             }
         }
     }
@@ -272,5 +285,81 @@ impl<R: Read> Read for Counted<'_, R> {
         let bytes = self.inner.read(buffer)?;
         self.progress.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Vec<(u64, Vec<u8>)>);
+
+    impl Sink for Kept {
+        fn whole(&mut self, value: &[u8], at: RecordAt) {
+            self.0.push((at.byte, value.to_owned()));
+        }
+
+        fn broken(&mut self, _: &[u8], at: RecordAt) {
+            panic!("broken at {}", at.byte);
+        }
+
+        fn too_long(&mut self, _: &[u8], at: RecordAt) {
+            panic!("too long at {}", at.byte);
+        }
+    }
+
+    /// Lines of many lengths, some of them longer than what is read at once; the last without an end.
+    fn lines() -> Vec<String> {
+        let length = |number: usize| match number % 97 {
+            96 => 3 * LINES_BYTES as usize + number,
+            rest => rest * rest * 7 % 5_000,
+        };
+        (0..400).map(|number| format!("{{\"n\":{number},\"x\":\"{}\"}}", "y".repeat(length(number)))).collect()
+    }
+
+    #[test]
+    fn parts_hand_out_every_line_once() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let (lines, mut begins, mut bytes) = (lines(), Vec::new(), 0);
+        for (at, line) in lines.iter().enumerate() {
+            begins.push(bytes);
+            let end = if at + 1 == lines.len() { "" } else { "\n" };
+            write!(file, "{line}{end}").unwrap();
+            bytes += (line.len() + end.len()) as u64;
+        }
+        let expected: Vec<_> = begins.iter().copied().zip(lines.into_iter().map(String::into_bytes)).collect();
+        let one = InputFile::File { path: file.path().to_owned(), bytes };
+        // Parts that end before, at and behind the ends of lines and of what is read at once.
+        let edges = [1, begins[1], begins[2] - 1, begins[3] + 1, LINES_BYTES - 1, LINES_BYTES, LINES_BYTES + 1];
+        let around = [begins[96] - 1, begins[96], begins[96] + LINES_BYTES, begins[97] - 2, begins[97], begins[98]];
+        for part in edges.into_iter().chain([300_000, 1 << 20, bytes]) {
+            let steps = (0..bytes).step_by(part as usize).skip(1).take(2_000);
+            let mut cuts: Vec<u64> = steps.chain(around).chain([0, bytes]).collect();
+            cuts.sort_unstable();
+            cuts.dedup();
+            let (mut reader, mut kept, progress) = (Reader::default(), Kept::default(), AtomicU64::new(0));
+            for cut in cuts.windows(2) {
+                let chunk = Chunk { file: 0, range: Some((cut[0], cut[1])) };
+                assert!(reader.read(&one, &chunk, &progress, &mut kept).unwrap());
+            }
+            assert_eq!(progress.into_inner(), bytes);
+            let places = |of: &[(u64, Vec<u8>)]| of.iter().map(|(byte, line)| (*byte, line.len())).collect::<Vec<_>>();
+            assert_eq!(places(&kept.0), places(&expected), "parts of {part} bytes");
+            assert!(kept.0 == expected, "parts of {part} bytes");
+        }
+    }
+
+    #[test]
+    fn a_part_with_a_value_over_two_lines_is_refused() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let text = format!("{}{{\"a\":\n1}}\n", "{\"b\":2}\n".repeat(100_000));
+        file.write_all(text.as_bytes()).unwrap();
+        let one = InputFile::File { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let chunk = Chunk { file: 0, range: Some((0, text.len() as u64)) };
+        let read = Reader::default().read(&one, &chunk, &AtomicU64::new(0), &mut Kept::default());
+        assert!(!read.unwrap());
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn conclude(
             merge_incident(&mut incidents, cause, incident);
         }
     }
-    let concluded = spread(parts, threads, |parts| conclude_part(parts, judge, settings, keep))?;
+    let concluded = spread(parts, threads, judge, |parts, verdicts| conclude_part(parts, verdicts, settings, keep))?;
 
     let mut total = Summary { policy: judge.policy_hash().to_string(), ..Summary::default() };
     let (mut counted, mut accounts, mut sessions) = (Vec::new(), BTreeSet::new(), Vec::new());
@@ -85,14 +85,17 @@ pub(super) fn conclude(
     Ok(Concluded { summary: total, sessions, incidents })
 }
 
-/// Runs `work` on every part, on so many threads.
+/// Runs `work` on every part, on so many threads, each of which remembers its verdicts from one part to the next.
 fn spread(
     parts: Vec<Vec<Part>>,
     threads: usize,
-    work: impl Fn(Vec<Part>) -> PartSummary + Sync,
+    judge: &Arc<Judge>,
+    work: impl Fn(Vec<Part>, &mut Verdicts) -> PartSummary + Sync,
 ) -> Result<Vec<PartSummary>, ReplayError> {
+    let memory = || Verdicts::new(Arc::clone(judge));
     if threads == 1 {
-        return Ok(parts.into_iter().map(work).collect());
+        let mut verdicts = memory();
+        return Ok(parts.into_iter().map(|parts| work(parts, &mut verdicts)).collect());
     }
     let queue = std::sync::Mutex::new(parts);
     std::thread::scope(|scope| {
@@ -100,7 +103,8 @@ fn spread(
             .map(|_| {
                 scope.spawn(|| {
                     let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-                    std::iter::from_fn(next).map(&work).collect::<Vec<_>>()
+                    let mut verdicts = memory();
+                    std::iter::from_fn(next).map(|parts| work(parts, &mut verdicts)).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -109,7 +113,7 @@ fn spread(
     })
 }
 
-fn conclude_part(parts: Vec<Part>, judge: &Arc<Judge>, settings: &Settings, keep: bool) -> PartSummary {
+fn conclude_part(parts: Vec<Part>, verdicts: &mut Verdicts, settings: &Settings, keep: bool) -> PartSummary {
     let Some(mut all) = parts.into_iter().reduce(|mut all, part| {
         all.merge(part);
         all
@@ -117,13 +121,12 @@ fn conclude_part(parts: Vec<Part>, judge: &Arc<Judge>, settings: &Settings, keep
         return PartSummary::default();
     };
     let mut out = PartSummary::default();
-    let mut verdicts = Verdicts::new(Arc::clone(judge));
     let summary = &mut out.summary;
     summary.events.relevant = all.events.len() as u64;
     summary.refused_calls = all.refused.len() as u64;
     all.events = std::collections::HashSet::default();
     for (key, mut session) in all.sessions.drain() {
-        let verdict = session.judge(&mut Rules { verdicts: &mut verdicts, settings });
+        let verdict = session.judge(&mut Rules { verdicts, settings });
         summary.sessions.seen += 1;
         summary.sessions.open += u64::from(session.is_open());
         summary.sessions.waived += u64::from(!verdict.waived.is_empty());

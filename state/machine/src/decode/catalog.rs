@@ -317,24 +317,39 @@ const GROUPS: &[Group] = &[
 #[derive(Debug)]
 pub(super) struct Catalog {
     rows_by_name: HashMap<&'static [u8], Vec<Row>, FixedState>,
+    /// By first byte, the lengths that its names have, as bits: most other names need no look at the map.
+    lengths: [u64; 256],
 }
 
 impl Catalog {
     pub(super) fn new() -> Self {
         let mut rows_by_name: HashMap<&'static [u8], Vec<Row>, FixedState> = HashMap::default();
+        let mut lengths = [0; 256];
         for row in rows() {
-            rows_by_name.entry(row.name.as_bytes()).or_default().push(row);
+            let name = row.name.as_bytes();
+            lengths[usize::from(name[0])] |= length_bit(name);
+            rows_by_name.entry(name).or_default().push(row);
         }
-        Self { rows_by_name }
+        Self { rows_by_name, lengths }
     }
 
     pub(super) fn knows(&self, name: &[u8]) -> bool {
-        self.rows_by_name.contains_key(name)
+        let lengths = name.first().map_or(0, |first| self.lengths[usize::from(*first)]);
+        lengths & length_bit(name) != 0 && self.rows_by_name.contains_key(name)
+    }
+
+    pub(super) fn has(&self, source: &[u8], name: &[u8]) -> bool {
+        let rows = self.rows_by_name.get(name);
+        rows.is_some_and(|rows| rows.iter().any(|row| row.source.as_bytes() == source))
     }
 
     pub(super) fn find(&self, source: &str, name: &str) -> Option<Row> {
         self.rows_by_name.get(name.as_bytes())?.iter().find(|row| row.source == source).copied()
     }
+}
+
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// Every row, in the order of the catalogue.

@@ -11,49 +11,74 @@ use super::catalog::Catalog;
 pub enum Screen {
     /// One record whose event name is not in the catalogue.
     Irrelevant,
+    /// One record whose event name is in the catalogue, but from another service.
+    OtherSource,
+    /// Only a parse can tell, and it will likely find one bare record of a session call.
+    SessionCall,
     /// Only a parse can tell.
     Parse,
 }
 
-const KEY: &[u8] = b"eventName";
 const ESCAPE: &[u8] = b"\\u00";
+const SESSION_CALLS: [&[u8]; 3] = [b"StartSession", b"ResumeSession", b"TerminateSession"];
 
-static KEY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
+static NAME_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eventName"));
+static SOURCE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"eventSource"));
 static ESCAPE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ESCAPE));
+static ENVELOPE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"detail-type\""));
 
 /// Screens one JSON value.
 ///
 /// Complete: a value that holds a relevant record is never called irrelevant. A relevant record has a key `eventName`
 /// with a name of the catalogue. Written plainly, the key is one of the hits of the search, and anything but exactly
-/// one hit, in the form of a key, with a plain unknown name, is parsed. Written with escapes, the key or the name
+/// one hit, in the form of a key, with a plain unknown name, is parsed; a known name is spared a parse only where the
+/// same holds of `eventSource`, and the catalogue does not have the two together. Written with escapes, the key or the name
 /// needs `\u00XX` for a letter (JSON's short escapes stand for no letter), and any such escape is parsed too.
 pub(super) fn screen(value: &[u8], catalog: &Catalog) -> Screen {
-    let mut hits = KEY_FINDER.find_iter(value);
-    let Some(hit) = hits.next() else {
+    let Some((name, sole)) = value_of(value, &NAME_FINDER) else {
         return Screen::Parse;
     };
-    let Some(name) = name_after(value, hit) else {
-        return Screen::Parse;
-    };
-    if catalog.knows(name) || hits.next().is_some() || hides_letters(value) {
-        return Screen::Parse;
+    if catalog.knows(name) {
+        let other = sole && comes_from_elsewhere(value, name, catalog);
+        return match other && !hides_letters(value) {
+            true => Screen::OtherSource,
+            false if SESSION_CALLS.contains(&name) && !is_wrapped(value) => Screen::SessionCall,
+            false => Screen::Parse,
+        };
     }
-    Screen::Irrelevant
+    if sole && !hides_letters(value) { Screen::Irrelevant } else { Screen::Parse }
 }
 
-/// The plain string value of the key that ends at `hit`, if it is one.
-fn name_after(value: &[u8], hit: usize) -> Option<&[u8]> {
+/// Whether the value's only event source is written plainly, and the catalogue has no call of that name from there.
+fn comes_from_elsewhere(value: &[u8], name: &[u8], catalog: &Catalog) -> bool {
+    value_of(value, &SOURCE_FINDER).is_some_and(|(source, sole)| sole && !catalog.has(source, name))
+}
+
+/// Whether an EventBridge envelope shows in the first bytes. A guess: it saves an attempt, and decides nothing.
+fn is_wrapped(value: &[u8]) -> bool {
+    const HEAD_BYTES: usize = 160;
+    ENVELOPE_FINDER.find(&value[..value.len().min(HEAD_BYTES)]).is_some()
+}
+
+/// The plain string value of the first hit of `finder`, if that is a key; and whether it is the only hit.
+fn value_of<'v>(value: &'v [u8], finder: &Finder<'_>) -> Option<(&'v [u8], bool)> {
+    let hit = finder.find(value)?;
     if hit == 0 || value[hit - 1] != b'"' {
         return None;
     }
-    let rest = value[hit + KEY.len()..].strip_prefix(b"\"")?;
+    let behind = &value[hit + finder.needle().len()..];
+    let rest = behind.strip_prefix(b"\"")?;
     let rest = rest.trim_ascii_start().strip_prefix(b":")?;
     let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
     let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    (rest[end] == b'"').then(|| &rest[..end])
+    (rest[end] == b'"').then(|| (&rest[..end], finder.find(behind).is_none()))
 }
 
 fn hides_letters(value: &[u8]) -> bool {
+    let Some(first) = memchr::memchr(b'\\', value) else {
+        return false;
+    };
+    let value = &value[first..];
     ESCAPE_FINDER.find_iter(value).any(|at| match value.get(at + ESCAPE.len()..at + ESCAPE.len() + 2) {
         Some([high, low]) => {
             let digit = |byte: u8| (byte as char).to_digit(16);
@@ -82,8 +107,17 @@ mod tests {
 
     #[test]
     fn everything_else_is_parsed() {
+        assert_eq!(screened(r#"{"eventName":"StartSession"}"#), Screen::SessionCall);
+        assert_eq!(
+            screened(r#"{"eventName":"StartSession", "eventSource" : "glue.amazonaws.com"}"#),
+            Screen::OtherSource
+        );
         for text in [
-            r#"{"eventName":"StartSession"}"#,
+            r#"{"eventName":"StopLogging","eventSource":"glue.amazonaws.com","eventSource":"cloudtrail.amazonaws.com"}"#,
+            r#"{"eventName":"StopLogging","eventSource":"glue.amazonaws.com","\u0065ventSource":"cloudtrail.amazonaws.com"}"#,
+            r#"{"eventName":"StopLogging","eventSource":"\u0063loudtrail.amazonaws.com"}"#,
+            r#"[{"eventName":"StopLogging","eventSource":"glue.amazonaws.com"},{"eventName":"StopLogging"}]"#,
+            r#"{"detail-type":"","detail":{"eventName":"StartSession"}}"#,
             "{\"eventName\"\n:\t\"StopLogging\"}",
             r#"{"\u0065ventName":"StartSession","x":{"eventName":"GetObject"}}"#,
             r#"{"eventName":"\u0053tartSession"}"#,

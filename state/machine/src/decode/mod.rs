@@ -187,6 +187,11 @@ impl Decoder {
         };
         match self.screen(value) {
             Screen::Irrelevant => each(Decoded::Ignored(Ignored::OtherEvent)),
+            Screen::OtherSource => each(Decoded::Ignored(Ignored::OtherSource)),
+            Screen::SessionCall => match observe::parse_call(text, &self.catalog) {
+                Some(decoded) => each(decoded),
+                None => observe::parse(text, &self.catalog, each),
+            },
             Screen::Parse => observe::parse(text, &self.catalog, each),
         }
     }

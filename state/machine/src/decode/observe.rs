@@ -8,7 +8,7 @@ use sonic_rs::{JsonValueTrait, LazyValue};
 use super::{
     Decoded, Ignored, Observation, Opened, Poison, SESSION_ID_CHARS_MAX, What,
     catalog::{Catalog, Only, Row, Shape},
-    wire::{SessionRequest, SessionResponse, Text, Wire},
+    wire::{Fields, SessionRequest, SessionResponse, Text, Wire},
 };
 use crate::ids::{AccountId, EventId, EventTime};
 
@@ -27,11 +27,28 @@ pub(super) fn parse<'a>(text: &'a str, catalog: &Catalog, each: Each<'_, 'a>) {
     parse_value(text, None, catalog, each, DEPTH_MAX);
 }
 
+/// A record of a session call, parsed in one go: what [`parse`] makes of it, or `None` where only that can tell.
+pub(super) fn parse_call<'a>(text: &'a str, catalog: &Catalog) -> Option<Decoded<'a>> {
+    type Call<'a> = Wire<'a, Fields<SessionRequest<'a>>, Fields<SessionResponse<'a>>, serde::de::IgnoredAny>;
+    if nests_too_deeply(text.as_bytes()) {
+        return None;
+    }
+    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    let call: Call<'a> = sonic_rs::from_str(text).ok()?;
+    let row = catalog.find(&call.event_source.as_ref()?.0, &call.event_name.as_ref()?.0)?;
+    let (request, response) = (call.request.as_ref()?, call.response.as_ref()?);
+    if !matches!(row.shape, Shape::Start | Shape::Resume | Shape::Terminate) || call.error_code.is_some() {
+        return None;
+    }
+    let what = session_call(row.shape, row.name, &request.0, &response.0).ok()?;
+    let observation = observation(text, &call, None, row, what).ok()?;
+    Some(Decoded::Relevant(Box::new(observation)))
+}
+
 /// Whether brackets nest deeper than the parser's stack could bear. Records nest some ten levels deep.
 fn nests_too_deeply(text: &[u8]) -> bool {
     const LEVELS_MAX: usize = 256;
-    let count = |bracket| memchr::memchr_iter(bracket, text).count();
-    if count(b'{') + count(b'[') <= LEVELS_MAX {
+    if open_brackets(text) <= LEVELS_MAX {
         return false;
     }
     let (mut level, mut at) = (0_usize, 0);
@@ -48,6 +65,13 @@ fn nests_too_deeply(text: &[u8]) -> bool {
         }
     }
     false
+}
+
+fn open_brackets(text: &[u8]) -> usize {
+    // In ASCII the two differ in one bit. Sums of few bytes fit a byte, which makes many of them fit a register.
+    const TOGETHER: usize = 128;
+    let few = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
+    text.chunks(TOGETHER).map(|bytes| usize::from(few(bytes))).sum()
 }
 
 /// Where the string ends that begins at `at`, behind its closing quote.
@@ -144,11 +168,19 @@ fn observe_row<'a>(
     account: Option<AccountId>,
     row: Row,
 ) -> Result<Option<Observation<'a>>, Poison> {
+    let failed = plain(wire.error_code.as_ref()).is_some();
+    let what = what(wire, row, failed)?;
+    what.map(|what| observation(text, wire, account, row, what)).transpose()
+}
+
+fn observation<'a, Q, R, E>(
+    text: &'a str,
+    wire: &Wire<'a, Q, R, E>,
+    account: Option<AccountId>,
+    row: Row,
+    what: What<'a>,
+) -> Result<Observation<'a>, Poison> {
     let name = row.name;
-    let failure = plain(wire.error_code.as_ref());
-    let Some(what) = what(wire, row, failure.is_some())? else {
-        return Ok(None);
-    };
     let identity = wire.user_identity.as_ref();
     let account = match &wire.recipient_account_id {
         Some(text) => Some(account_of(name, "recipientAccountId", text)?),
@@ -162,7 +194,7 @@ fn observe_row<'a>(
     let at = EventTime::parse(&at.0).ok_or(Poison::Invalid { name, field: "eventTime", wanted: "a time" })?;
     let event = wire.event_id.as_ref().and_then(|id| EventId::parse(&id.0));
     let arn = identity.and_then(|identity| identity.arn.as_ref().or(identity.invoked_by.as_ref()));
-    Ok(Some(Observation {
+    Ok(Observation {
         event: event.unwrap_or_else(|| EventId::of_content(text.as_bytes())),
         at,
         account: account.ok_or(Poison::Missing { name, field: "an account id" })?,
@@ -171,9 +203,9 @@ fn observe_row<'a>(
         threat: row.threat,
         principal_arn: plain(arn).unwrap_or_default(),
         principal_kind: plain(identity.and_then(|identity| identity.kind.as_ref())).unwrap_or_default(),
-        failure,
+        failure: plain(wire.error_code.as_ref()),
         what,
-    }))
+    })
 }
 
 fn account_of(name: &'static str, field: &'static str, text: &Text<'_>) -> Result<AccountId, Poison> {
@@ -195,7 +227,8 @@ fn what<'a>(wire: &Wire<'a>, row: Row, failed: bool) -> Result<Option<What<'a>>,
                 let target = plain(request.target.as_ref().or(request.session_id.as_ref()).or(request.task.as_ref()));
                 return Ok(Some(What::Refused { target: target.unwrap_or_default() }));
             }
-            session_call(wire, row.shape, name, &request).map(Some)
+            let response: SessionResponse<'a> = fields(wire.response.as_ref(), name, "responseElements")?;
+            session_call(row.shape, name, &request, &response).map(Some)
         }
         Shape::Access(keys) => {
             let request = request_value(wire, name)?;
@@ -214,15 +247,15 @@ fn what<'a>(wire: &Wire<'a>, row: Row, failed: bool) -> Result<Option<What<'a>>,
 }
 
 fn session_call<'a>(
-    wire: &Wire<'a>,
     shape: Shape,
     name: &'static str,
     request: &SessionRequest<'a>,
+    response: &SessionResponse<'a>,
 ) -> Result<What<'a>, Poison> {
-    let response: SessionResponse<'a> = fields(wire.response.as_ref(), name, "responseElements")?;
     let checked = |id: Option<&Text<'a>>, field: &'static str| -> Result<Cow<'a, str>, Poison> {
         let id = plain(id).ok_or(Poison::Missing { name, field })?;
-        if id.chars().count() > SESSION_ID_CHARS_MAX || id.contains(['/', '#']) {
+        let too_long = id.len() > SESSION_ID_CHARS_MAX && id.chars().count() > SESSION_ID_CHARS_MAX;
+        if too_long || memchr::memchr2(b'/', b'#', id.as_bytes()).is_some() {
             return Err(Poison::Invalid { name, field, wanted: "a session id" });
         }
         Ok(id)

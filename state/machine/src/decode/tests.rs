@@ -309,6 +309,29 @@ fn noise() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// Requests and responses of session calls, of the documented shape and of others.
+fn call_fields() -> impl Strategy<Value = Value> {
+    let field = prop_oneof![
+        4 => Just(json!("ann-0123456789abcdef0")),
+        1 => prop::sample::select(vec![
+            json!("a/b"), json!("\u{e9}\"\n"), json!("x".repeat(97)), json!("é".repeat(96)), Value::Null, json!(1),
+            json!({"sessionId": "bob-1"}),
+        ]),
+    ];
+    let keys = prop::sample::select(vec!["sessionId", "target", "documentName", "reason", "session", "tokenValue"]);
+    let other = vec![
+        Value::Null,
+        json!("HIDDEN_DUE_TO_SECURITY_REASONS"),
+        json!(["a", "b", "c", "d", "e", "f", "g"]),
+        json!(["ann-1", null]),
+        json!(true),
+    ];
+    prop_oneof![
+        6 => prop::collection::btree_map(keys, field, 0..5).prop_map(|fields| json!(fields)),
+        1 => prop::sample::select(other),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -336,6 +359,32 @@ proptest! {
         write_json(&value, &mut dice, &mut text);
         prop_assert_eq!(&serde_json::from_str::<Value>(&text).unwrap(), &value);
 
+        let decoder = Decoder::default();
+        let (mut quick, mut full) = (Vec::new(), Vec::new());
+        decoder.decode(text.as_bytes(), &mut |one| quick.push(one));
+        decoder.decode_fully(text.as_bytes(), &mut |one| full.push(one));
+        prop_assert_eq!(quick, full, "{}", text);
+    }
+
+    /// Session calls are parsed in one go where that is possible: whatever they hold, the answer is the full parser's.
+    #[test]
+    fn session_calls_are_read_alike_in_one_go(
+        name in prop::sample::select(vec!["StartSession", "ResumeSession", "TerminateSession"]),
+        request in call_fields(),
+        response in call_fields(),
+        fields in prop::collection::btree_map(
+            prop::sample::select(vec!["eventID", "eventTime", "recipientAccountId", "awsRegion", "errorCode",
+                "userIdentity", "detail", "eventSource", "Records", "account"]),
+            prop_oneof![Just(json!("")), Just(json!("x")), Just(Value::Null), Just(json!(7)),
+                Just(json!({"arn": "a", "accountId": "111122223333"})), Just(json!([]))],
+            0..2,
+        ),
+    ) {
+        let mut value = record("ssm.amazonaws.com", name, request, response);
+        for (key, field) in fields {
+            value[key] = field;
+        }
+        let text = value.to_string();
         let decoder = Decoder::default();
         let (mut quick, mut full) = (Vec::new(), Vec::new());
         decoder.decode(text.as_bytes(), &mut |one| quick.push(one));
