@@ -1,11 +1,15 @@
 //! `sessionwarden audit`.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 
+use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::{Failure, Format, OK};
-use crate::audit;
+use super::{FAILED, Failure, Format, OK};
+use crate::{
+    audit::{self, AuditError},
+    feed::FileError,
+};
 
 /// Check the audit trail.
 #[derive(Debug, ClapArgs)]
@@ -34,16 +38,22 @@ enum Command {
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let Command::Verify { file, head, format } = &args.command;
-    let summary = audit::verify(file, head.as_deref()).map_err(Failure::failed)?;
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(&summary).map_err(Failure::failed)?),
+    let summary = audit::verify(file, head.as_deref()).map_err(|error| match error {
+        AuditError::File(FileError::Io { doing: "open", .. }) => Failure::usage(error),
+        error => Failure::failed(error),
+    })?;
+    let text = match format {
+        Format::Json => serde_json::to_string(&summary).map_err(Failure::failed)? + "\n",
         Format::Human => {
-            println!("{}: {} records, every one in its place", file.display(), summary.records);
+            let mut text = format!("{}: {} records, every one in its place\n", file.display(), summary.records);
             if let (Some(first), Some(last)) = (&summary.first, &summary.last) {
-                println!("first {first}, last {last}");
+                let _ = writeln!(text, "first {first}, last {last}");
             }
-            println!("head {}", summary.head_hash);
+            text + "head " + &summary.head_hash + "\n"
         }
-    }
+    };
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot write the result").map_err(|error| Failure { code: FAILED, error })?;
     Ok(OK)
 }

@@ -97,7 +97,9 @@ fn unreadable(path: PathBuf) -> InputFile {
 
 fn pattern(pattern: &str, files: &mut Vec<InputFile>) -> Result<(), InputError> {
     let before = files.len();
-    let found = glob::glob(pattern)
+    // Everything below a folder is what a folder stands for; the pattern itself would find its subfolders only.
+    let below = if pattern == "**" { Some(".") } else { pattern.strip_suffix("/**") };
+    let found = glob::glob(below.unwrap_or(pattern))
         .map_err(|error| InputError::Pattern { pattern: pattern.to_owned(), reason: error.to_string() })?;
     for path in found {
         match path {
