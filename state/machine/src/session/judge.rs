@@ -1,11 +1,15 @@
 //! Asks the policy about a session, at every moment at which the answer could have changed.
 
-use std::sync::Arc;
+use std::{borrow::Cow, cmp::Reverse, sync::Arc};
 
-use super::{Session, Violation, document_kind, plan::document_shared, target_kind};
+use super::{
+    Session, VIOLATIONS_MAX, Violation, document_kind,
+    plan::document_shared,
+    target_kind,
+    text::{TITLE_BYTES_MAX, fit},
+};
 use crate::{
     compliance::{Answer, Evidence, EvidenceKind, SessionFacts, Tri, Verdicts},
-    effect::Principal,
     ids::{EventId, EventTime},
     settings::Settings,
 };
@@ -37,6 +41,8 @@ pub struct Verdict {
     pub waived: Vec<(usize, usize, EventTime)>,
     /// Controls that need evidence which is not there.
     pub unproven: Vec<Unproven>,
+    /// Since when there has been no answer to something that the policy asks about.
+    pub unanswered_since: Option<EventTime>,
 }
 
 /// A moment at which something about the session became so.
@@ -48,46 +54,68 @@ struct Moment {
 }
 
 impl Session {
+    /// Its opening is known: by its call, or by AWS's description.
+    pub fn is_opened(&self) -> bool {
+        self.start.is_some() || self.described().is_some()
+    }
+
     /// When its first known fact was so; `None` where nothing but its end is known.
     pub fn born_at(&self) -> Option<EventTime> {
         let start = self.start.as_ref().map(|start| start.mark.at);
-        let described = self.seen.as_ref().and_then(|seen| seen.described.as_ref()).map(|seen| seen.started_at);
+        let described = self.described().map(|described| described.started_at);
         let resume = self.resumes.first().map(|mark| mark.at);
-        start.or(described).or(resume)
+        [start, described, resume].into_iter().flatten().min()
     }
 
-    /// When it ended, where that is known.
+    /// When it ended, where that is known. An end is believed until AWS shows the session alive at a later time than
+    /// anybody reported its end (I15).
     pub fn ended_at(&self) -> Option<EventTime> {
         let terminated = self.terminated.as_ref().map(|mark| mark.at);
-        let seen = self.seen.as_ref().and_then(|seen| seen.ended_at);
-        [terminated, seen].into_iter().flatten().min()
+        let seen = self.seen.as_ref();
+        let reported = terminated.max(seen.and_then(|seen| seen.ended_seen_at));
+        if seen.and_then(|seen| seen.alive_at) > reported {
+            return None;
+        }
+        [terminated, seen.and_then(|seen| seen.ended_at)].into_iter().flatten().min()
     }
 
-    /// The last moment at which it is known to have lived.
-    fn last_alive_at(&self) -> Option<EventTime> {
+    /// AWS itself has shown that it ended.
+    pub fn end_confirmed(&self) -> bool {
+        self.ended_at().is_some() && self.seen.as_ref().is_some_and(|seen| seen.ended_seen_at.is_some())
+    }
+
+    /// The last moment at which something showed it alive.
+    fn alive_until(&self, born: EventTime) -> EventTime {
         let alive = self.seen.as_ref().and_then(|seen| seen.alive_at);
         let resume = self.resumes.last().map(|mark| mark.at);
-        [self.born_at(), alive, resume, self.ended_at()].into_iter().flatten().max()
+        [alive, resume].into_iter().flatten().fold(born, EventTime::max)
     }
 
-    /// What the policy says, without keeping it.
+    /// What the policy says, without keeping it. With an organisation nothing is said of a session before its opening is
+    /// known (TH4).
     pub fn verdict(&self, rules: &mut Rules<'_>) -> Verdict {
-        let (Some(born), Some(last_alive)) = (self.born_at(), self.last_alive_at()) else {
-            return Verdict::default();
+        let asking = rules.settings.organization;
+        let heard_at = self.heard_at.as_event_time();
+        let mut verdict = Verdict { unanswered_since: asking.then_some(heard_at), ..Verdict::default() };
+        let Some(born) = self.born_at().filter(|_| self.is_opened() || !asking) else {
+            return verdict;
         };
-        let mut verdict = Verdict::default();
+        let alive_until = self.alive_until(born);
+        let ended = self.ended_at();
         let mut last: Option<Arc<Answer>> = None;
-        for moment in self.moments(born) {
+        for moment in self.moments(born, ended.max(Some(alive_until)), rules.settings) {
             let answer = self.ask(&moment, rules);
             for hit in &answer.violated {
-                if verdict.violated.iter().any(|(control, ..)| *control == hit.control) {
-                    continue;
-                }
                 let since = rules.verdicts.judge().first_unexcused(&hit.waivers, moment.at);
-                if since == moment.at {
-                    verdict.violated.push((hit.control, since, moment.event));
-                } else if since < last_alive {
-                    verdict.violated.push((hit.control, since, None));
+                // Where AWS can be asked, only AWS shows that a session outlived its waiver.
+                let outlived = since <= alive_until || (!asking && ended.is_some_and(|ended| since < ended));
+                if since == moment.at || outlived {
+                    let event = moment.event.filter(|_| since == moment.at);
+                    match verdict.violated.iter_mut().find(|(control, ..)| *control == hit.control) {
+                        Some(known) if known.1 <= since => {}
+                        Some(known) => (known.1, known.2) = (since, event),
+                        None => verdict.violated.push((hit.control, since, event)),
+                    }
                 } else if let Some(waiver) = hit.waivers.first()
                     && !verdict.waived.iter().any(|(control, ..)| *control == hit.control)
                 {
@@ -97,33 +125,45 @@ impl Session {
             last = Some(answer);
         }
         verdict.waived.retain(|(control, ..)| !verdict.violated.iter().any(|(violated, ..)| violated == control));
+        let judge = rules.verdicts.judge();
         for open in last.iter().flat_map(|answer| &answer.unknown) {
-            let judge = rules.verdicts.judge();
             // Whichever way it is decided, a waiver that still works excuses it.
-            let excused = judge.first_unexcused(&open.waivers, last_alive) > last_alive;
+            let excused = judge.first_unexcused(&open.waivers, alive_until) > alive_until;
             if !excused && !verdict.violated.iter().any(|(control, ..)| *control == open.control) {
                 let control = Arc::clone(&judge.control(open.control).id);
                 verdict.unproven.push(Unproven { control, needs: open.needs.clone() });
             }
         }
+        let answered = |kind: EvidenceKind| self.seen.as_ref()?.evidence.get(&kind)?.last.map(|(at, _)| at);
+        let needed =
+            verdict.unproven.iter().flat_map(|open| &open.needs).map(|kind| answered(*kind).unwrap_or(heard_at));
+        verdict.unanswered_since = needed.chain(judge.evidence().filter_map(answered)).min().filter(|_| asking);
         verdict
     }
 
-    /// Judges, and keeps the violations that are new or found to have begun earlier.
+    /// Judges, and keeps the violations that are new or found to have begun earlier under the same policy; at most
+    /// [`VIOLATIONS_MAX`].
     pub fn judge(&mut self, rules: &mut Rules<'_>) -> Verdict {
         let verdict = self.verdict(rules);
+        let judge = rules.verdicts.judge();
         for (control, since, event) in &verdict.violated {
             let (since, event) = (*since, *event);
-            let judge = rules.verdicts.judge();
             let control = judge.control(*control);
             let violations = self.violations.get_or_insert_default();
-            if violations.get(&control.id).is_some_and(|known| known.since <= since) {
+            let keep = |known: &Violation| {
+                let same = (known.since, known.event) == (since, event);
+                same || known.since < since || known.policy != *judge.policy_hash()
+            };
+            if violations.get(&control.id).is_some_and(keep) {
                 continue;
             }
             violations.insert(
                 Arc::clone(&control.id),
                 Violation {
-                    title: Arc::clone(&control.title),
+                    title: match fit(&control.title, TITLE_BYTES_MAX) {
+                        Cow::Borrowed(_) => Arc::clone(&control.title),
+                        Cow::Owned(shorter) => shorter.into(),
+                    },
                     severity: control.severity,
                     response: control.response,
                     quarantine: control.quarantine,
@@ -135,17 +175,36 @@ impl Session {
                 },
             );
         }
+        self.drop_least_violations();
         verdict
     }
 
-    /// The moments at which the facts changed, in order: the beginning, the first resumption, each first «no».
-    fn moments(&self, born: EventTime) -> Vec<Moment> {
+    fn drop_least_violations(&mut self) {
+        let Some(violations) = &mut self.violations else {
+            return;
+        };
+        while violations.len() > VIOLATIONS_MAX {
+            let rank =
+                |(id, one): &(&Arc<str>, &Violation)| (Reverse(one.response), Reverse(one.severity), Arc::clone(id));
+            let Some((least, _)) = violations.iter().max_by_key(rank) else { break };
+            let least = Arc::clone(least);
+            violations.remove(&least);
+        }
+    }
+
+    /// The moments at which the facts changed, in order: the beginning, the first resumption, each first «no». A «yes»
+    /// lapses where the session is known to have gone on for longer than an answer may be missing.
+    fn moments(&self, born: EventTime, until: Option<EventTime>, settings: &Settings) -> Vec<Moment> {
         let mut evidence = Evidence::default();
         let mut changes: Vec<(EventTime, Option<EvidenceKind>)> = Vec::new();
         for (kind, known) in self.seen.iter().flat_map(|seen| &seen.evidence) {
             match (known.first_no, known.last) {
                 (Some(at), _) => changes.push((at.max(born), Some(*kind))),
-                (None, Some((_, true))) => evidence.set(*kind, Tri::Yes),
+                (None, Some((at, true))) => {
+                    let lapses_at = at.plus_ms(settings.evidence_unknown_ms_max);
+                    let lapsed = until.is_some_and(|until| lapses_at < until);
+                    evidence.set(*kind, if lapsed { Tri::Unknown } else { Tri::Yes });
+                }
                 (None, Some((_, false)) | None) => {}
             }
         }
@@ -171,19 +230,8 @@ impl Session {
 
     fn ask(&self, moment: &Moment, rules: &mut Rules<'_>) -> Arc<Answer> {
         let settings = rules.settings;
-        let described = self.seen.as_ref().and_then(|seen| seen.described.as_ref());
-        let nobody;
-        let principal = match (&self.start, described) {
-            (Some(start), _) => &start.mark.principal,
-            (None, Some(described)) => {
-                nobody = Principal { arn: Arc::clone(&described.owner), kind: Arc::from("") };
-                &nobody
-            }
-            (None, None) => {
-                nobody = Principal { arn: Arc::from(""), kind: Arc::from("") };
-                &nobody
-            }
-        };
+        let described = self.described();
+        let principal = self.principal();
         let reason = self.start.as_ref().and_then(|start| start.reason.as_deref());
         rules.verdicts.session(&SessionFacts {
             account: self.key.account,
@@ -191,7 +239,7 @@ impl Session {
             unit: settings.unit(self.key.account),
             management: settings.management_account == Some(self.key.account),
             region_allowed: settings.allows_region(&self.key.region),
-            principal,
+            principal: &principal,
             target: self.target(),
             target_kind: target_kind(self),
             document_name: self.document(),

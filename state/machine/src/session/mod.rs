@@ -4,9 +4,27 @@
 //! union). What follows from them (phase, verdict, effects, when to look again) is derived and never stored beside
 //! them. Only violations are kept once found, with the policy they were found under, so that a later policy does not
 //! rewrite what was decided.
+//!
+//! # What I4 promises, and where it ends
+//! The same inputs in any order and number give the same facts, and so the same verdict and the same effects wanted in
+//! the end. Violations are kept, and ids are wanted, on the way there; they too are the same for every order as long as
+//! more facts never make a session more innocent. That holds for all controls that ship. It does not hold
+//! - for a control that an answer of «no» clears, or that forbids what a «yes» says;
+//! - for a control or waiver that depends on `accessType`, which only AWS's description tells: before that comes, it is
+//!   judged as empty; or on a `reason` or target that the opening call left out;
+//! - where two records open one session, and only the one that arrives later is the innocent one, or a waiver ended
+//!   between their times;
+//! - without an organisation, for a waiver that names the opener, as long as only a resumption was seen, and for a
+//!   waiver that ended between two reported ends of one session.
+//!
+//! Ids that say that something is missing (`evidence-unknown`, `termination-unconfirmed`, `log-missing`, and a session's
+//! closing) depend on what was not known by a time, and so on when it came.
 
+mod absorb;
 mod judge;
 mod plan;
+mod text;
+mod want;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,18 +35,24 @@ use serde::{Deserialize, Serialize};
 
 pub use judge::{Rules, Unproven, Verdict};
 pub use plan::{Outcome, Phase, document_kind, target_kind};
+pub use text::TEXT_CHARS_MAX;
+pub(crate) use text::{clip, principal, thing, thing_id};
 
 use crate::{
     compliance::{EvidenceKind, Tri},
     decode::{Observation, Opened, What},
-    effect::{Effect, Principal, RemedyResult, Response, Severity},
+    effect::{ActivityKind, Principal, RemedyResult, Response, Severity},
     ids::{EffectId, EventId, EventTime, Names, Now, SessionKey, Thing},
 };
+use text::fit;
 
-/// How many resumptions are kept: the first ones.
+/// How many resumptions are kept: the first ones, and the last.
 pub const RESUMES_MAX: usize = 4;
-/// How long a text taken from an event may be, in characters; AWS's own limits are lower.
-pub const TEXT_CHARS_MAX: usize = 512;
+/// How many violated controls are kept: those that end the session first, then the worst.
+pub const VIOLATIONS_MAX: usize = 10;
+/// How many things a session rests on are kept; managed policies are the first to go. A change of one that is not kept
+/// shows at the next recheck instead of at once.
+pub const DEPENDS_MAX: usize = 16;
 
 /// A call about the session, with what makes it unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -129,7 +153,7 @@ pub struct Session {
     /// Its opening call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
-    /// Its first resumptions, in order, at most [`RESUMES_MAX`].
+    /// Its resumptions, in order, at most [`RESUMES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumes: Vec<Mark>,
     /// The first `TerminateSession` that succeeded.
@@ -141,7 +165,7 @@ pub struct Session {
     /// Controls found violated, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub violations: Option<Box<BTreeMap<Arc<str>, Violation>>>,
-    /// What has been done: effects that are durable.
+    /// What has been done: effects that are durable, by their ids without the session's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Box<BTreeSet<EffectId>>>,
     /// When this session was first heard of, processing time.
@@ -151,7 +175,7 @@ pub struct Session {
 /// What AWS answered about a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
-    /// The description with the earliest start; there should be only one.
+    /// Its description; where AWS's answers differ, each field for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub described: Option<Described>,
     /// The last time AWS showed it alive.
@@ -160,10 +184,13 @@ pub struct Seen {
     /// When it had ended, as AWS showed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<EventTime>,
+    /// The last time AWS showed that it had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_seen_at: Option<EventTime>,
     /// Evidence by kind.
     #[serde(default)]
     pub evidence: BTreeMap<EvidenceKind, Known>,
-    /// What it rests on.
+    /// What it rests on, at most [`DEPENDS_MAX`] things.
     #[serde(default)]
     pub depends: BTreeSet<Thing>,
     /// The log.
@@ -240,6 +267,16 @@ pub enum Call {
     Terminate,
 }
 
+impl Call {
+    fn kind(&self) -> ActivityKind {
+        match self {
+            Self::Start { .. } => ActivityKind::Start,
+            Self::Resume => ActivityKind::Resume,
+            Self::Terminate => ActivityKind::End,
+        }
+    }
+}
+
 /// Whether a session is alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -284,9 +321,9 @@ impl SessionEvent {
             What::Start(Opened { session, target, document, reason, container }) => (
                 session,
                 Call::Start {
-                    target: names.get(clip(target)),
-                    document: document.as_deref().map(|name| names.get(clip(name))),
-                    reason: reason.as_deref().map(|reason| Arc::from(clip(reason))),
+                    target: names.get(&fit(target, text::TARGET_BYTES_MAX)),
+                    document: document.as_deref().map(|name| names.get(&fit(name, text::DOCUMENT_BYTES_MAX))),
+                    reason: reason.as_deref().map(|reason| fit(reason, text::REASON_BYTES_MAX).into()),
                     container: *container,
                 },
             ),
@@ -295,154 +332,20 @@ impl SessionEvent {
             What::Refused { .. } | What::Access { .. } | What::Change { .. } => return None,
         };
         Some(Self {
-            key: SessionKey { account: seen.account, region: names.get(clip(&seen.region)), id: Arc::from(&**session) },
+            key: SessionKey {
+                account: seen.account,
+                region: names.get(&fit(&seen.region, text::REGION_BYTES_MAX)),
+                id: Arc::from(&**session),
+            },
             mark: Mark {
                 at: seen.at,
                 event: seen.event,
-                principal: Principal {
-                    arn: names.get(clip(&seen.principal_arn)),
-                    kind: names.get(clip(&seen.principal_kind)),
-                },
+                principal: principal(&seen.principal_arn, &seen.principal_kind, names),
             },
             call,
         })
     }
 }
 
-/// The first [`TEXT_CHARS_MAX`] characters.
-pub(crate) fn clip(text: &str) -> &str {
-    if text.len() <= TEXT_CHARS_MAX {
-        return text;
-    }
-    text.char_indices().nth(TEXT_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
-}
-
-fn earliest<T: Ord>(kept: &mut Option<T>, new: T) {
-    match kept {
-        Some(old) if *old <= new => {}
-        Some(_) | None => *kept = Some(new),
-    }
-}
-
-fn latest<T: Ord>(kept: &mut Option<T>, new: T) {
-    match kept {
-        Some(old) if *old >= new => {}
-        Some(_) | None => *kept = Some(new),
-    }
-}
-
-impl Session {
-    /// A session of which nothing is known yet, first heard of at `now`.
-    pub fn new(key: SessionKey, now: Now) -> Self {
-        Self {
-            key,
-            start: None,
-            resumes: Vec::new(),
-            terminated: None,
-            seen: None,
-            violations: None,
-            done: None,
-            heard_at: now,
-        }
-    }
-
-    /// Takes one input in, judges, and returns the effects that are wanted and not yet done, in a stable order.
-    /// Total: no input is an error. Deterministic: nothing but the arguments decides.
-    pub fn step(&mut self, input: Input, now: Now, rules: &mut Rules<'_>) -> Vec<Effect> {
-        self.absorb(input, now);
-        let verdict = self.judge(rules);
-        self.wanted(&verdict, now, rules.settings)
-    }
-
-    /// Adds facts without judging.
-    pub fn absorb(&mut self, input: Input, now: Now) {
-        match input {
-            Input::Event(event) => self.absorb_event(event),
-            Input::Gathered(gathered) => self.absorb_gathered(*gathered),
-            Input::Tried { result } => {
-                let seen = self.seen_mut();
-                earliest(&mut seen.terminate_asked_at, now);
-                latest(&mut seen.terminate_tried_at, now);
-                seen.terminate_failure = match result {
-                    RemedyResult::Failed(why) | RemedyResult::Refused(why) => Some(why),
-                    RemedyResult::Planned | RemedyResult::Done | RemedyResult::Unneeded => None,
-                };
-            }
-            Input::Done(effects) => self.done.get_or_insert_default().extend(effects),
-            Input::Disturbed => latest(&mut self.seen_mut().disturbed_at, now),
-            Input::Wake => {}
-        }
-    }
-
-    /// Adds a CloudTrail event.
-    pub fn absorb_event(&mut self, event: SessionEvent) {
-        let SessionEvent { mark, call, .. } = event;
-        match call {
-            Call::Start { target, document, reason, container } => {
-                earliest(&mut self.start, Start { mark, target, document, reason, container });
-            }
-            Call::Resume => self.add_resume(mark),
-            Call::Terminate => earliest(&mut self.terminated, mark),
-        }
-    }
-
-    fn add_resume(&mut self, mark: Mark) {
-        if let Err(at) = self.resumes.binary_search(&mark) {
-            self.resumes.insert(at, mark);
-            self.resumes.truncate(RESUMES_MAX);
-        }
-    }
-
-    fn absorb_gathered(&mut self, gathered: Gathered) {
-        let seen = self.seen_mut();
-        let at = gathered.at.as_event_time();
-        latest(&mut seen.gathered_at, gathered.at);
-        match gathered.life {
-            Life::Unknown => {}
-            Life::Alive(described) => {
-                latest(&mut seen.alive_at, at);
-                earliest(&mut seen.described, described);
-                for (kind, answer) in gathered.evidence {
-                    let known = seen.evidence.entry(kind).or_default();
-                    match answer {
-                        Tri::Unknown => {}
-                        Tri::Yes => latest(&mut known.last, (at, true)),
-                        Tri::No => {
-                            latest(&mut known.last, (at, false));
-                            earliest(&mut known.first_no, at);
-                        }
-                    }
-                }
-                seen.depends.extend(gathered.depends);
-            }
-            Life::Ended(ended_at) => earliest(&mut seen.ended_at, ended_at),
-        }
-        match gathered.log {
-            LogLook::Found(log) => earliest(&mut seen.log, log),
-            LogLook::Absent => latest(&mut seen.log_absent_at, gathered.at),
-            LogLook::Unknown => {}
-        }
-    }
-
-    /// Adds the facts of the same session, gathered elsewhere. The order of merging does not matter.
-    pub fn merge(&mut self, other: Self) {
-        if let Some(start) = other.start {
-            earliest(&mut self.start, start);
-        }
-        for mark in other.resumes {
-            self.add_resume(mark);
-        }
-        if let Some(mark) = other.terminated {
-            earliest(&mut self.terminated, mark);
-        }
-        self.heard_at = self.heard_at.min(other.heard_at);
-        debug_assert!(other.seen.is_none() && other.done.is_none(), "only what events say is gathered in two places");
-    }
-
-    fn seen_mut(&mut self) -> &mut Seen {
-        self.seen.get_or_insert_default()
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

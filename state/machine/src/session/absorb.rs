@@ -1,0 +1,259 @@
+//! Facts come in: each by a rule that does not care for order or repetition.
+
+use std::sync::Arc;
+
+use super::{
+    Call, DEPENDS_MAX, Described, Gathered, Input, Life, LogLook, Mark, RESUMES_MAX, Rules, Seen, Session,
+    SessionEvent, Start,
+    text::{self, fit_shared},
+    want,
+};
+use crate::{
+    compliance::Tri,
+    effect::{ActivityKind, Effect, RemedyResult},
+    ids::{EffectId, EventId, Now, SessionKey, Thing, ThingKind},
+};
+
+fn earliest<T: Ord>(kept: &mut Option<T>, new: T) {
+    match kept {
+        Some(old) if *old <= new => {}
+        Some(_) | None => *kept = Some(new),
+    }
+}
+
+fn latest<T: Ord>(kept: &mut Option<T>, new: T) {
+    match kept {
+        Some(old) if *old >= new => {}
+        Some(_) | None => *kept = Some(new),
+    }
+}
+
+/// The smaller of two texts that are not empty.
+fn merge_text(kept: &mut Arc<str>, new: Arc<str>) {
+    if kept.is_empty() || (!new.is_empty() && new < *kept) {
+        *kept = new;
+    }
+}
+
+impl Described {
+    fn bounded(self) -> Self {
+        Self {
+            started_at: self.started_at,
+            owner: fit_shared(self.owner, text::ARN_BYTES_MAX),
+            target: fit_shared(self.target, text::TARGET_BYTES_MAX),
+            document: fit_shared(self.document, text::DOCUMENT_BYTES_MAX),
+            reason: self.reason.map(|reason| fit_shared(reason, text::REASON_BYTES_MAX)),
+            access_type: fit_shared(self.access_type, text::KIND_BYTES_MAX),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.started_at = self.started_at.min(other.started_at);
+        merge_text(&mut self.owner, other.owner);
+        merge_text(&mut self.target, other.target);
+        merge_text(&mut self.document, other.document);
+        merge_text(&mut self.access_type, other.access_type);
+        if let Some(reason) = other.reason {
+            earliest(&mut self.reason, reason);
+        }
+    }
+}
+
+impl Session {
+    /// A session of which nothing is known yet, first heard of at `now`.
+    pub fn new(key: SessionKey, now: Now) -> Self {
+        Self {
+            key,
+            start: None,
+            resumes: Vec::new(),
+            terminated: None,
+            seen: None,
+            violations: None,
+            done: None,
+            heard_at: now,
+        }
+    }
+
+    /// Takes one input in, judges, and returns the effects that are wanted and not yet done, in a stable order.
+    /// Total: no input is an error. Deterministic: nothing but the arguments decides.
+    ///
+    /// The activity of an event that does not count for the session's facts (a fifth resumption, a second opening) is
+    /// wanted only by the step that takes it in.
+    pub fn step(&mut self, input: Input, now: Now, rules: &mut Rules<'_>) -> Vec<Effect> {
+        let call = match &input {
+            Input::Event(event) if rules.settings.activity => Some((event.call.kind(), event.mark.clone())),
+            Input::Event(_)
+            | Input::Gathered(_)
+            | Input::Tried { .. }
+            | Input::Done(_)
+            | Input::Disturbed
+            | Input::Wake => None,
+        };
+        self.absorb(input, now);
+        let verdict = self.judge(rules);
+        let mut effects = self.wanted(&verdict, now, rules.settings);
+        if let Some((kind, mark)) = call
+            && self.marks().all(|(_, kept)| kept.event != mark.event)
+        {
+            effects.push(self.activity(kind, &mark));
+        }
+        effects
+    }
+
+    /// Adds facts without judging.
+    pub fn absorb(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Event(event) => self.absorb_event(event),
+            Input::Gathered(gathered) => self.absorb_gathered(*gathered),
+            Input::Tried { result } => self.absorb_tried(result, now),
+            Input::Done(effects) => self.absorb_done(&effects),
+            Input::Disturbed => latest(&mut self.seen_mut().disturbed_at, now),
+            Input::Wake => {}
+        }
+    }
+
+    /// Adds a CloudTrail event.
+    pub fn absorb_event(&mut self, event: SessionEvent) {
+        let SessionEvent { mark, call, .. } = event;
+        match call {
+            Call::Start { target, document, reason, container } => {
+                self.add_start(Start { mark, target, document, reason, container });
+            }
+            Call::Resume => self.add_resume(mark),
+            Call::Terminate => earliest(&mut self.terminated, mark),
+        }
+    }
+
+    /// The earliest; it is a container's session if any record says so.
+    fn add_start(&mut self, start: Start) {
+        let container = start.container || self.start.as_ref().is_some_and(|known| known.container);
+        earliest(&mut self.start, start);
+        if let Some(start) = &mut self.start {
+            start.container = container;
+        }
+    }
+
+    fn add_resume(&mut self, mark: Mark) {
+        if let Err(at) = self.resumes.binary_search(&mark) {
+            self.resumes.insert(at, mark);
+            if self.resumes.len() > RESUMES_MAX {
+                self.resumes.remove(RESUMES_MAX - 1);
+            }
+        }
+    }
+
+    fn absorb_tried(&mut self, result: RemedyResult, now: Now) {
+        let (called, failure) = match result {
+            RemedyResult::Failed(why) | RemedyResult::Refused(why) => {
+                (true, Some(fit_shared(why, text::FAILURE_BYTES_MAX)))
+            }
+            RemedyResult::Done | RemedyResult::Unneeded => (true, None),
+            RemedyResult::Planned => (false, None),
+        };
+        let seen = self.seen_mut();
+        if called {
+            earliest(&mut seen.terminate_asked_at, now);
+        }
+        if (Some(now), &failure) > (seen.terminate_tried_at, &seen.terminate_failure) {
+            (seen.terminate_tried_at, seen.terminate_failure) = (Some(now), failure);
+        }
+    }
+
+    /// Remembers what is durable. An attempt to end the session is not what its id stands for in the end: that is done
+    /// when the end is confirmed and reported.
+    fn absorb_done(&mut self, effects: &[EffectId]) {
+        let mut done = self.done.take().unwrap_or_default();
+        done.extend(effects.iter().map(|id| self.short(id)));
+        done.retain(|id| match id.0.split_once('/') {
+            Some(("activity", event)) => self.marks().any(|(_, mark)| EventId::parse(event) == Some(mark.event)),
+            Some(("finding", control)) => self.violates(control),
+            Some(("incident", cause)) => want::CAUSES.contains(&cause) || self.violates(cause),
+            Some((kind, rest)) => kind == "terminate" && rest == "planned",
+            None => matches!(&*id.0, "count" | "verdict") || (&*id.0 == "terminate" && self.end_confirmed()),
+        });
+        self.done = (!done.is_empty()).then_some(done);
+    }
+
+    fn violates(&self, control: &str) -> bool {
+        self.violations.as_ref().is_some_and(|found| found.contains_key(control))
+    }
+
+    /// An effect's id without the session's key, as it is remembered.
+    fn short(&self, id: &EffectId) -> EffectId {
+        EffectId(id.0.replacen(&format!("/{}", self.key), "", 1).into())
+    }
+
+    pub(super) fn is_done(&self, id: &EffectId) -> bool {
+        self.done.as_ref().is_some_and(|done| done.contains(&self.short(id)))
+    }
+
+    /// The calls that are kept, with their kinds.
+    pub(super) fn marks(&self) -> impl Iterator<Item = (ActivityKind, &Mark)> {
+        let start = self.start.as_ref().map(|start| (ActivityKind::Start, &start.mark));
+        let resumes = self.resumes.iter().map(|mark| (ActivityKind::Resume, mark));
+        let end = self.terminated.as_ref().map(|mark| (ActivityKind::End, mark));
+        start.into_iter().chain(resumes).chain(end)
+    }
+
+    fn absorb_gathered(&mut self, gathered: Gathered) {
+        let seen = self.seen_mut();
+        let at = gathered.at.as_event_time();
+        latest(&mut seen.gathered_at, gathered.at);
+        match gathered.life {
+            Life::Unknown => {}
+            Life::Alive(described) => {
+                latest(&mut seen.alive_at, at);
+                match &mut seen.described {
+                    Some(known) => known.merge(described.bounded()),
+                    None => seen.described = Some(described.bounded()),
+                }
+                for (kind, answer) in gathered.evidence {
+                    let known = seen.evidence.entry(kind).or_default();
+                    match answer {
+                        Tri::Unknown => {}
+                        Tri::Yes => latest(&mut known.last, (at, true)),
+                        Tri::No => {
+                            latest(&mut known.last, (at, false));
+                            earliest(&mut known.first_no, at);
+                        }
+                    }
+                }
+                seen.depends.extend(gathered.depends.into_iter().map(text::settled));
+                while seen.depends.len() > DEPENDS_MAX {
+                    let rank = |thing: &&Thing| (thing.kind == ThingKind::Policy, (*thing).clone());
+                    let Some(last) = seen.depends.iter().max_by_key(rank).cloned() else { break };
+                    seen.depends.remove(&last);
+                }
+            }
+            Life::Ended(ended_at) => {
+                earliest(&mut seen.ended_at, ended_at);
+                latest(&mut seen.ended_seen_at, at);
+            }
+        }
+        match gathered.log {
+            LogLook::Found(log) => earliest(&mut seen.log, log),
+            LogLook::Absent => latest(&mut seen.log_absent_at, gathered.at),
+            LogLook::Unknown => {}
+        }
+    }
+
+    /// Adds the facts of the same session, gathered elsewhere. The order of merging does not matter.
+    pub fn merge(&mut self, other: Self) {
+        if let Some(start) = other.start {
+            self.add_start(start);
+        }
+        for mark in other.resumes {
+            self.add_resume(mark);
+        }
+        if let Some(mark) = other.terminated {
+            earliest(&mut self.terminated, mark);
+        }
+        self.heard_at = self.heard_at.min(other.heard_at);
+        let judged = other.seen.is_some() || other.done.is_some() || other.violations.is_some();
+        debug_assert!(!judged, "only what events say is gathered in two places");
+    }
+
+    fn seen_mut(&mut self) -> &mut Seen {
+        self.seen.get_or_insert_default()
+    }
+}

@@ -1,0 +1,168 @@
+//! Evidence: yes, no and unknown, and the times at which it is asked for again.
+
+use super::support::*;
+use crate::{
+    compliance::{EvidenceKind as E, Tri},
+    effect::Effect,
+    session::{Input, Life, LogLook, Outcome, Phase},
+};
+
+/// No answer at all.
+fn silence(seconds: i64) -> Input {
+    look(seconds, LogLook::Unknown)
+}
+
+// R-G3, R-G5, TH20
+#[test]
+fn a_role_that_loses_its_permission_ends_the_session() {
+    let mut desk = Desk::enforcing();
+    let mut one = session();
+    assert_eq!(ids(&desk.play(&mut one, [(0, start(0)), (5, alive(5, &GOOD))])), [] as [&str; 0]);
+    assert_eq!(desk.phase(&one), Phase::Live);
+    let effects = desk.step(&mut one, alive(20, &BAD), 20);
+    assert_eq!(ids(&effects), ["finding/*/SW-LOG-01", "terminate/*"]);
+    let Effect::Terminate { reason, .. } = by_id(&effects)["terminate/*"] else { panic!("{effects:?}") };
+    assert_eq!(&**reason, "The role behind the node cannot write the session's log");
+    assert_eq!((desk.phase(&one), one.violations.as_ref().unwrap()["SW-LOG-01"].since), (Phase::Terminating, at(20)));
+    // Giving the permission back does not undo it.
+    desk.step(&mut one, alive(25, &GOOD), 25);
+    assert_eq!(desk.phase(&one), Phase::Terminating);
+}
+
+// R-G2, R-G5: no evidence is needed where the opening call itself is forbidden.
+#[test]
+fn a_forbidden_document_ends_the_session_at_once() {
+    let mut desk = Desk::enforcing();
+    let effects = desk.step(&mut session(), opened(0, 1, NODE, Some("Mine")), 1);
+    assert_eq!(ids(&effects), ["finding/*/SW-DOC-01", "terminate/*"]);
+    let Effect::Terminate { reason, .. } = by_id(&effects)["terminate/*"] else { panic!("{effects:?}") };
+    assert_eq!(&**reason, "A session was started with a custom document or one shared by another account");
+}
+
+// I11, R-W13: an answer about a session that was not shown alive says nothing about it.
+#[test]
+fn evidence_counts_only_with_the_session_alive() {
+    let mut desk = Desk::enforcing();
+    for life in [Life::Unknown, Life::Ended(at(4))] {
+        let mut one = session();
+        desk.play(&mut one, [(0, start(0)), (5, round(5, life, &BAD, LogLook::Unknown))]);
+        assert_eq!((violated(&one), desk.unproven(&one).len()), (vec![], 2));
+    }
+}
+
+// I11, R-W13: unknown is neither; denied and throttled questions arrive as unknown.
+#[test]
+fn unknown_evidence_is_neither_compliance_nor_violation() {
+    let mut desk = Desk::enforcing();
+    let mut one = session();
+    let unknown = [(E::LogWritable, Tri::Unknown), (E::DocumentAsWanted, Tri::Unknown)];
+    let effects = desk.play(&mut one, [(0, start(0)), (5, alive(5, &unknown)), (20, alive(20, &unknown))]);
+    assert_eq!((ids(&effects), violated(&one)), (vec![], vec![]));
+    assert_eq!(desk.unproven(&one), ["SW-DOC-04", "SW-LOG-01"]);
+    desk.play(&mut one, [(36, ended(36, 30)), (70, look(70, found(60)))]);
+    assert_eq!(desk.phase(&one), Phase::Closed(Outcome::Unproven));
+    // What was answered before stays answered for a while.
+    let mut one = session();
+    desk.play(&mut one, [(0, start(0)), (5, alive(5, &GOOD)), (20, alive(20, &unknown))]);
+    desk.play(&mut one, [(36, ended(36, 30)), (70, look(70, found(60)))]);
+    assert_eq!(desk.phase(&one), Phase::Closed(Outcome::Compliant));
+}
+
+// I11: when it lasts, one incident says so, for a session that was never answered for …
+#[test]
+fn evidence_that_stays_unknown_opens_one_incident() {
+    let mut desk = Desk::observing();
+    let mut one = session();
+    desk.step(&mut one, start(0), 0);
+    for seconds in [15, 300, 599] {
+        assert_eq!(ids(&desk.step(&mut one, alive(seconds, &[]), seconds)), [] as [&str; 0], "after {seconds} s");
+    }
+    for seconds in [600, 615, 700] {
+        let effects = desk.step(&mut one, alive(seconds, &[]), seconds);
+        assert_eq!(ids(&effects), ["incident/evidence-unknown/*"], "after {seconds} s");
+        let done = effects.iter().map(|effect| effect.id().clone()).collect();
+        assert_eq!(ids(&desk.step(&mut one, Input::Done(done), seconds)), [] as [&str; 0]);
+        one.done = None;
+    }
+}
+
+// I11 … for one whose answers stop, whether AWS shows it alive or says nothing at all …
+#[test]
+fn answers_that_stop_open_an_incident() {
+    for rounds in [alive as fn(i64, &[(E, Tri)]) -> Input, |seconds, _| silence(seconds)] {
+        let mut desk = Desk::observing();
+        let mut one = session();
+        desk.play(&mut one, [(0, start(0)), (100, alive(100, &GOOD))]);
+        assert_eq!(ids(&desk.step(&mut one, rounds(699, &[]), 699)), [] as [&str; 0]);
+        assert_eq!(ids(&desk.step(&mut one, rounds(700, &[]), 700)), ["incident/evidence-unknown/*"]);
+        // An answer ends the silence, and what it says is judged.
+        assert_eq!(ids(&desk.step(&mut one, alive(715, &GOOD), 715)), [] as [&str; 0]);
+    }
+}
+
+// I11 … and for one that AWS never described.
+#[test]
+fn a_session_that_nobody_can_describe_opens_an_incident() {
+    let mut desk = Desk::enforcing();
+    let mut one = session();
+    assert_eq!(ids(&desk.play(&mut one, [(0, resume(0, 1)), (599, silence(599))])), [] as [&str; 0]);
+    assert_eq!(ids(&desk.step(&mut one, silence(600), 600)), ["incident/evidence-unknown/*"]);
+}
+
+// I11: a session whose answers stopped for too long before it ended is not called compliant.
+#[test]
+fn an_old_yes_lapses() {
+    let mut desk = Desk::observing();
+    let end = |last: i64| {
+        let mut one = session();
+        desk.play(&mut one, [(0, start(0)), (100, alive(100, &GOOD)), (last, alive(last, &[]))]);
+        desk.play(&mut one, [(last + 15, ended(last + 15, last)), (last + 60, look(last + 60, found(last + 40)))]);
+        desk.phase(&one)
+    };
+    assert_eq!([700, 701].map(end), [Outcome::Compliant, Outcome::Unproven].map(Phase::Closed));
+}
+
+// I8, R-G3: a live session is looked at again every 15 s, however long it lives (R-W1).
+#[test]
+fn a_live_session_always_has_a_next_look() {
+    let mut desk = Desk::enforcing();
+    let mut one = session();
+    assert_eq!(desk.due_ms(&one), Some(0));
+    desk.step(&mut one, start(0), 1);
+    assert_eq!(desk.due_ms(&one), Some(0));
+    for day in 0..40 {
+        let seconds = day * 86_400 + 5;
+        desk.step(&mut one, alive(seconds, &GOOD), seconds);
+        assert_eq!(desk.due_ms(&one), Some(seconds * 1_000 + 15_000));
+    }
+    desk.step(&mut one, silence(40 * 86_400), 40 * 86_400);
+    assert_eq!(desk.due_ms(&one), Some(40 * 86_400_000 + 15_000));
+    let seconds = 41 * 86_400;
+    desk.step(&mut one, alive(seconds, &BAD), seconds);
+    assert_eq!((desk.phase(&one), desk.due_ms(&one)), (Phase::Terminating, Some(seconds * 1_000 + 5_000)));
+    desk.settings.organization = false;
+    assert_eq!(desk.due_ms(&one), None);
+}
+
+// R-W17, TH20, TH21: a change makes the session due at once, and again when it has had time to bite.
+#[test]
+fn a_disturbed_session_is_due_now_and_again_a_little_later() {
+    let mut desk = Desk::enforcing();
+    let mut one = session();
+    desk.play(&mut one, [(0, start(0)), (5, alive(5, &GOOD))]);
+    assert_eq!(desk.due_ms(&one), Some(20_000));
+    desk.step(&mut one, Input::Disturbed, 8);
+    assert_eq!(desk.due_ms(&one), Some(8_000));
+    desk.step(&mut one, alive(8, &GOOD), 8);
+    assert_eq!(desk.due_ms(&one), Some(13_000));
+    desk.step(&mut one, alive(10, &GOOD), 10);
+    assert_eq!(desk.due_ms(&one), Some(13_000));
+    desk.step(&mut one, alive(13, &GOOD), 13);
+    assert_eq!(desk.due_ms(&one), Some(28_000));
+    // Detach, use, attach again: the answer between the two counts, although the last one is yes.
+    desk.play(
+        &mut one,
+        [(14, Input::Disturbed), (14, alive(14, &BAD)), (15, Input::Disturbed), (19, alive(19, &GOOD))],
+    );
+    assert_eq!(violated(&one), ["SW-LOG-01"]);
+}

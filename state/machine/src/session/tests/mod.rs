@@ -1,0 +1,11 @@
+//! Tests of sessions.
+
+mod closing;
+mod evidence;
+mod kinds;
+mod order;
+mod shipped;
+mod size;
+pub(crate) mod support;
+mod table;
+mod waivers;

@@ -1,0 +1,241 @@
+//! The effects that a session's facts ask for.
+
+use std::sync::Arc;
+
+use super::{Mark, Phase, Session, Verdict};
+use crate::{
+    effect::{
+        Activity, ActivityKind, Counted, Effect, EvidenceNote, Finding, IncidentNote, Mode, Remedy, RemedyKind,
+        RemedyResult, Report, Response, Severity,
+    },
+    ids::{EffectId, EventTime, Now},
+    settings::Settings,
+};
+
+/// What a session's incidents are about, beside controls.
+pub(super) const CAUSES: [&str; 3] = ["log-missing", "termination-unconfirmed", "evidence-unknown"];
+
+impl Session {
+    /// Everything the facts ask for that is not yet durable, in a stable order. Ids come from causes only (I4).
+    pub fn wanted(&self, verdict: &Verdict, now: Now, settings: &Settings) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if settings.activity {
+            self.want_activities(&mut effects);
+        }
+        self.want_findings(settings, &mut effects);
+        self.want_termination(now, settings, &mut effects);
+        self.want_incidents(verdict, now, settings, &mut effects);
+        if settings.organization
+            && let Phase::Closed(outcome) = self.phase(verdict, settings)
+        {
+            let id = EffectId(format!("verdict/{}", self.key).into());
+            effects.push(Effect::Close {
+                id,
+                session: self.key.clone(),
+                outcome: outcome.as_str(),
+                evidence: self.evidence_notes(),
+            });
+        }
+        if self.done.is_some() {
+            effects.retain(|effect| !self.is_done(effect.id()));
+        }
+        effects
+    }
+
+    fn want_activities(&self, effects: &mut Vec<Effect>) {
+        effects.extend(self.marks().map(|(kind, mark)| self.activity(kind, mark)));
+    }
+
+    pub(super) fn activity(&self, kind: ActivityKind, mark: &Mark) -> Effect {
+        Effect::Report(Report::Activity(Box::new(Activity {
+            id: EffectId(format!("activity/{}", mark.event).into()),
+            kind,
+            session: self.key.clone(),
+            principal: mark.principal.clone(),
+            target: self.target().into(),
+            document: self.document().into(),
+            at: mark.at,
+            event: Some(mark.event),
+        })))
+    }
+
+    fn finding_id(&self, control: &str) -> EffectId {
+        EffectId(format!("finding/{}/{control}", self.key).into())
+    }
+
+    fn want_findings(&self, settings: &Settings, effects: &mut Vec<Effect>) {
+        for (control, violation) in self.violations.iter().flat_map(|found| found.iter()) {
+            effects.push(Effect::Report(Report::Finding(Box::new(Finding {
+                id: self.finding_id(control),
+                control: Arc::clone(control),
+                title: Arc::clone(&violation.title),
+                severity: violation.severity,
+                requirements: violation.requirements.clone(),
+                techniques: violation.techniques.clone(),
+                policy: Arc::clone(&violation.policy),
+                account: self.key.account,
+                region: Arc::clone(&self.key.region),
+                session: Some(self.key.clone()),
+                target: self.target().into(),
+                principal: self.principal(),
+                since: violation.since,
+                event: violation.event,
+                evidence: self.evidence_notes(),
+                mode: settings.mode,
+            }))));
+        }
+    }
+
+    fn want_termination(&self, now: Now, settings: &Settings, effects: &mut Vec<Effect>) {
+        let Some(violations) = &self.violations else {
+            return;
+        };
+        let called = settings.organization && settings.mode == Mode::Enforce;
+        let confirmed = self.end_confirmed();
+        let ending: Vec<_> = violations.iter().filter(|(_, found)| found.response == Response::Terminate).collect();
+        if let Some(since) = ending.iter().map(|(_, found)| found.since).min() {
+            let titles: Vec<&str> = ending.iter().map(|(_, found)| &*found.title).collect();
+            let reason: Arc<str> = titles.join("; ").into();
+            let seen = self.seen.as_ref();
+            let asked = seen.is_some_and(|seen| seen.terminate_asked_at.is_some());
+            let result = match (called, confirmed) {
+                (false, _) => Some(RemedyResult::Planned),
+                (true, true) if asked => Some(RemedyResult::Done),
+                (true, true) => Some(RemedyResult::Unneeded),
+                (true, false) => None,
+            };
+            let id = EffectId(format!("terminate/{}{}", self.key, if called { "" } else { "/planned" }).into());
+            if let Some(result) = result {
+                effects.push(Effect::Report(Report::Remedy(Box::new(Remedy {
+                    id,
+                    kind: RemedyKind::Terminate,
+                    result,
+                    reason,
+                    account: self.key.account,
+                    region: Arc::clone(&self.key.region),
+                    session: Some(self.key.clone()),
+                    target: Arc::clone(&self.key.id),
+                    at: since,
+                    findings: ending.iter().map(|(control, _)| self.finding_id(control)).collect(),
+                }))));
+            } else if self.ended_at().is_none() {
+                let tried = seen.and_then(|seen| seen.terminate_tried_at);
+                if tried.is_none_or(|tried| now >= tried.plus_ms(settings.settle_ms)) {
+                    effects.push(Effect::Terminate { id, session: self.key.clone(), reason });
+                }
+            }
+        }
+        self.want_count(called && !confirmed, effects);
+    }
+
+    /// I5: where calls are made, only a session whose end is confirmed counts.
+    fn want_count(&self, unconfirmed: bool, effects: &mut Vec<Effect>) {
+        let counting = || self.violations.iter().flat_map(|found| found.iter()).filter(|(_, found)| found.quarantine);
+        let Some(at) = counting().map(|(_, found)| found.since).min().filter(|_| !unconfirmed) else {
+            return;
+        };
+        let counted = Counted {
+            at,
+            session: self.key.clone(),
+            principal: self.principal().arn,
+            controls: counting().map(|(control, _)| Arc::clone(control)).collect(),
+        };
+        effects.push(Effect::Count { id: EffectId(format!("count/{}", self.key).into()), counted });
+    }
+
+    fn want_incidents(&self, verdict: &Verdict, now: Now, settings: &Settings, effects: &mut Vec<Effect>) {
+        for (control, violation) in self.violations.iter().flat_map(|found| found.iter()) {
+            if violation.response == Response::Incident {
+                let findings = vec![self.finding_id(control)];
+                effects.push(self.incident(control, &violation.title, violation.severity, violation.since, findings));
+            }
+        }
+        if !settings.organization {
+            return;
+        }
+        if self.log_expected(settings)
+            && self.log_missing(settings)
+            && let Some(deadline) = self.log_deadline(settings)
+        {
+            let title = "The session ended, and its log has not arrived";
+            effects.push(self.incident("log-missing", title, Severity::High, deadline.as_event_time(), Vec::new()));
+        }
+        let seen = self.seen.as_ref();
+        if let Some(asked) = seen.and_then(|seen| seen.terminate_asked_at)
+            && !self.end_confirmed()
+            && now >= asked.plus_ms(settings.terminate_confirm_ms_max)
+        {
+            let title = "The session was to be ended, and its end is not confirmed";
+            let opened = asked.as_event_time();
+            effects.push(self.incident("termination-unconfirmed", title, Severity::Critical, opened, Vec::new()));
+        }
+        if let Some(since) = self.unknown_since(verdict, settings)
+            && now >= Now(since.0).plus_ms(settings.evidence_unknown_ms_max)
+        {
+            let title = "Evidence about the session could not be had for too long";
+            effects.push(self.incident("evidence-unknown", title, Severity::Medium, since, Vec::new()));
+        }
+    }
+
+    /// Since when a question about the session has been open, unless it is closed.
+    fn unknown_since(&self, verdict: &Verdict, settings: &Settings) -> Option<EventTime> {
+        match self.phase(verdict, settings) {
+            Phase::Observed | Phase::Live | Phase::Terminating => verdict.unanswered_since,
+            Phase::AwaitingLog if self.log_expected(settings) => self.log_deadline(settings).map(Now::as_event_time),
+            Phase::AwaitingLog | Phase::Closed(_) => None,
+        }
+    }
+
+    fn incident(
+        &self,
+        cause: &str,
+        title: &str,
+        severity: Severity,
+        opened: EventTime,
+        findings: Vec<EffectId>,
+    ) -> Effect {
+        Effect::Report(Report::Incident(Box::new(IncidentNote {
+            id: EffectId(format!("incident/{cause}/{}", self.key).into()),
+            title: title.into(),
+            cause: cause.into(),
+            severity,
+            account: self.key.account,
+            region: Arc::clone(&self.key.region),
+            session: Some(self.key.clone()),
+            opened,
+            resolved: None,
+            evidence: self.evidence_notes(),
+            findings,
+        })))
+    }
+
+    /// What a verdict on this session rests on.
+    pub fn evidence_notes(&self) -> Vec<EvidenceNote> {
+        let mut notes = Vec::new();
+        let mut note = |name: &str, value: &str, source: &str, at: EventTime| {
+            notes.push(EvidenceNote { name: name.into(), value: value.into(), source: source.into(), at });
+        };
+        if let Some(born) = self.born_at() {
+            let source = if self.start.is_some() { "cloudtrail" } else { "describe-sessions" };
+            for (name, value) in [("document", self.document()), ("target", self.target())] {
+                if !value.is_empty() {
+                    note(name, value, source, born);
+                }
+            }
+        }
+        for mark in &self.resumes {
+            note("resumed", &mark.principal.arn, "cloudtrail", mark.at);
+        }
+        for (kind, known) in self.seen.iter().flat_map(|seen| &seen.evidence) {
+            match (known.first_no, known.last) {
+                (Some(at), _) | (None, Some((at, false))) => note(kind.as_str(), "no", "posture", at),
+                (None, Some((at, true))) => note(kind.as_str(), "yes", "posture", at),
+                (None, None) => {}
+            }
+        }
+        if let Some(log) = self.seen.as_ref().and_then(|seen| seen.log) {
+            note("log", &format!("{} bytes", log.size_bytes), "log", log.written_at);
+        }
+        notes
+    }
+}
