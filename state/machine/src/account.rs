@@ -16,8 +16,13 @@ use crate::{
     settings::{QuarantineSettings, Settings},
 };
 
-/// How many counted sessions are kept: the latest.
+/// How many counted sessions are kept: the latest; more where the threshold asks for more.
 pub const COUNTED_MAX: usize = 64;
+/// How long a lock or its end may stay unconfirmed before an incident says so, in milliseconds.
+pub const UNCONFIRMED_MS_MAX: i64 = 60_000;
+/// What is reported about an episode, by the beginnings of the ids.
+const REPORTS: [&str; 5] =
+    ["incident/threshold", "incident/lock-failed", "incident/release-failed", "quarantine", "release"];
 /// The wait between two attempts to lock or unlock, in milliseconds.
 pub const RETRY_MS: i64 = 2_000;
 
@@ -32,21 +37,41 @@ pub struct Crossing {
     pub principals: BTreeSet<Arc<str>>,
 }
 
-/// The first moment at which `counted` (in order of time) fills the window.
+/// The first moment at which `counted` (in order of time) fills the window. A session counts once, however often it is
+/// listed; a session without a known principal counts as a session and not as a principal.
 pub fn first_crossing(counted: &[&Counted], settings: &QuarantineSettings) -> Option<Crossing> {
     let mut begin = 0;
-    for (end, last) in counted.iter().enumerate() {
-        while counted[begin].at.plus_ms(settings.window_ms) <= last.at {
+    let mut sessions: BTreeMap<&SessionKey, usize> = BTreeMap::new();
+    let mut principals: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+    for last in counted {
+        *sessions.entry(&last.session).or_default() += 1;
+        if !last.principal.is_empty() {
+            *principals.entry(&last.principal).or_default() += 1;
+        }
+        while counted[begin].at.plus_ms(settings.window_ms) <= last.at && counted[begin].at < last.at {
+            forget(&mut sessions, &counted[begin].session);
+            forget(&mut principals, &counted[begin].principal);
             begin += 1;
         }
-        let window = &counted[begin..=end];
-        let principals: BTreeSet<_> = window.iter().map(|one| Arc::clone(&one.principal)).collect();
-        if window.len() >= settings.sessions_min && principals.len() >= settings.principals_min {
-            let sessions = window.iter().map(|one| one.session.clone()).collect();
-            return Some(Crossing { at: last.at, sessions, principals });
+        if sessions.len() >= settings.sessions_min && principals.len() >= settings.principals_min {
+            return Some(Crossing {
+                at: last.at,
+                sessions: sessions.into_keys().cloned().collect(),
+                principals: principals.into_keys().cloned().collect(),
+            });
         }
     }
     None
+}
+
+/// Takes one occurrence away.
+fn forget<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
+    if let std::collections::btree_map::Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
 }
 
 /// What the rest of the organisation looks like to an account that might be locked.
@@ -171,7 +196,7 @@ impl Episode {
 pub struct Account {
     /// Which.
     pub account: AccountId,
-    /// The latest counted sessions, at most [`COUNTED_MAX`].
+    /// The latest counted sessions, at most [`COUNTED_MAX`] or as many as the threshold needs.
     pub counted: BTreeSet<Counted>,
     /// The last time the window was full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,6 +233,9 @@ impl Account {
     }
 
     /// Takes inputs in together, then decides: sessions that arrive at once fill the window in order of their time.
+    ///
+    /// Whether the window is ever full does not depend on the order in which sessions arrive. Which session filled it,
+    /// and so where later episodes begin, does: an account is locked as soon as enough is known.
     pub fn step_all(
         &mut self,
         inputs: impl IntoIterator<Item = AccountInput>,
@@ -217,10 +245,15 @@ impl Account {
     ) -> Vec<Effect> {
         for input in inputs {
             match input {
-                AccountInput::Counted(counted) => self.count(counted),
+                AccountInput::Counted(counted) => self.count(counted, &settings.quarantine),
                 AccountInput::LockTried(result) => self.tried(result, now, |episode| &mut episode.locked_at),
-                AccountInput::ReleaseTried(result) => self.tried(result, now, |episode| &mut episode.released_at),
-                AccountInput::Done(effects) => self.done.extend(effects),
+                // What was never locked cannot be released: that is an answer about an earlier episode.
+                AccountInput::ReleaseTried(result) => {
+                    if self.episode.as_ref().is_some_and(|episode| episode.locked_at.is_some()) {
+                        self.tried(result, now, |episode| &mut episode.released_at);
+                    }
+                }
+                AccountInput::Done(effects) => self.absorb_done(effects),
                 AccountInput::Wake => {}
             }
         }
@@ -228,15 +261,29 @@ impl Account {
         self.wanted(now, settings)
     }
 
-    fn count(&mut self, counted: Counted) {
-        // Each session counts once, whatever is said of it again.
-        if self.counted.iter().any(|known| known.session == counted.session) {
-            return;
+    /// Each session counts once, at the earliest time that is said of it.
+    fn count(&mut self, counted: Counted, rules: &QuarantineSettings) {
+        if let Some(known) = self.counted.iter().find(|known| known.session == counted.session) {
+            if *known <= counted {
+                return;
+            }
+            let known = known.clone();
+            self.counted.remove(&known);
         }
         self.counted.insert(counted);
-        while self.counted.len() > COUNTED_MAX {
+        while self.counted.len() > COUNTED_MAX.max(rules.sessions_min) {
             self.counted.pop_first();
         }
+    }
+
+    /// Only reports about the episode are done for good; an attempt to lock or unlock is repeated until it is confirmed.
+    fn absorb_done(&mut self, effects: Vec<EffectId>) {
+        let Some(episode) = &self.episode else {
+            return;
+        };
+        let ending = format!("/{}/{}", self.account, episode.number);
+        let own = |id: &EffectId| id.0.strip_suffix(&*ending).is_some_and(|kind| REPORTS.contains(&kind));
+        self.done.extend(effects.into_iter().filter(own));
     }
 
     fn tried(&mut self, result: RemedyResult, now: Now, field: fn(&mut Episode) -> &mut Option<Now>) {
@@ -296,7 +343,11 @@ impl Account {
             return Vec::new();
         };
         let base = format!("{}/{}", self.account, episode.number);
-        let mut effects = vec![self.incident(episode, &base)];
+        let title = format!("Account {}: {}", self.account, Self::reason(episode));
+        let mut effects = vec![self.incident("threshold", title, episode.crossed_at, &base)];
+        if let Some((cause, title, since)) = self.overdue(episode, now, &settings.quarantine) {
+            effects.push(self.incident(cause, title, since.as_event_time(), &base));
+        }
         let rested = episode.tried_at.is_none_or(|tried| now >= tried.plus_ms(RETRY_MS));
         match &episode.decision {
             Decision::Observed => {
@@ -332,6 +383,25 @@ impl Account {
         effects
     }
 
+    /// I7: a lock or its end that cannot be had for too long.
+    fn overdue(
+        &self,
+        episode: &Episode,
+        now: Now,
+        settings: &QuarantineSettings,
+    ) -> Option<(&'static str, String, Now)> {
+        let (cause, what, since) = match (episode.phase(now, settings), episode.locked_at) {
+            (EpisodePhase::Attaching, _) => ("lock-failed", "locked", episode.decided_at),
+            (EpisodePhase::Releasing, Some(at)) => ("release-failed", "unlocked", at.plus_ms(settings.duration_ms)),
+            (EpisodePhase::Releasing | EpisodePhase::Enforced | EpisodePhase::Released | EpisodePhase::Refused, _) => {
+                return None;
+            }
+        };
+        let why = episode.failure.as_deref().unwrap_or("no answer");
+        let title = || format!("Account {} could not be {what}: {why}", self.account);
+        (now >= since.plus_ms(UNCONFIRMED_MS_MAX)).then(|| (cause, title(), since))
+    }
+
     fn reason(episode: &Episode) -> String {
         format!("{} violating sessions by {} principals inside the window", episode.sessions, episode.principals.len())
     }
@@ -355,16 +425,16 @@ impl Account {
         })))
     }
 
-    fn incident(&self, episode: &Episode, base: &str) -> Effect {
+    fn incident(&self, cause: &str, title: String, opened: EventTime, base: &str) -> Effect {
         Effect::Report(Report::Incident(Box::new(IncidentNote {
-            id: EffectId(format!("incident/threshold/{base}").into()),
-            title: format!("Account {}: {}", self.account, Self::reason(episode)).into(),
-            cause: "threshold".into(),
+            id: EffectId(format!("incident/{cause}/{base}").into()),
+            title: title.into(),
+            cause: cause.into(),
             severity: Severity::Critical,
             account: self.account,
             region: Arc::from(""),
             session: None,
-            opened: episode.crossed_at,
+            opened,
             resolved: None,
             evidence: Vec::new(),
             findings: Vec::new(),
@@ -372,7 +442,7 @@ impl Account {
     }
 }
 
-/// Groups counted sessions by account, each list in order of time and without repetition: for history.
+/// Groups counted sessions by account, each list in order of time: for history.
 pub fn by_account(counted: impl IntoIterator<Item = Counted>) -> BTreeMap<AccountId, BTreeSet<Counted>> {
     let mut accounts: BTreeMap<AccountId, BTreeSet<Counted>> = BTreeMap::new();
     for one in counted {
