@@ -2,6 +2,7 @@
 //! One incident for each cause, however many events it has.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -11,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compliance::EventFacts,
     decode::{Observation, What},
-    effect::{Effect, EvidenceNote, Finding, IncidentNote, Mode, Principal, Report, Response, Severity},
+    effect::{Effect, EvidenceNote, Finding, IncidentNote, Mode, Report, Response, Severity},
     ids::{AccountId, EffectId, EventTime, Names, Thing},
-    session::{Mark, Rules, clip},
+    session::{Mark, Rules, clip, principal, thing, thing_id},
 };
 
 /// One cause that somebody has to look at: a control violated by events of one kind on one thing.
@@ -62,8 +63,7 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
     };
     let target = clip(target);
     let settings = rules.settings;
-    let arn = clip(&seen.principal_arn);
-    let principal = Principal { arn: names.get(arn), kind: names.get(clip(&seen.principal_kind)) };
+    let principal = principal(&seen.principal_arn, &seen.principal_kind, names);
     let answer = rules.verdicts.event(&EventFacts {
         account: seen.account,
         region: &seen.region,
@@ -84,7 +84,7 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
         }
         let control = judge.control(hit.control);
         // A change is about the thing; another way in is about who takes it.
-        let about = if kind.is_some() { target } else { arn };
+        let about = kind.map_or(Cow::Borrowed(&*principal.arn), |kind| thing_id(kind, target));
         let cause: Arc<str> = format!("{}/{}/{about}", control.id, seen.account).into();
         found.insert(
             Arc::clone(&cause),
@@ -110,11 +110,12 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
     found
 }
 
-/// The thing that an event changed, if it changed one: whatever rests on it is due now.
+/// The thing that an event changed, if it changed one: whatever rests on it is due now. Its id has the form that sessions
+/// keep: the name of a document or key that was given by ARN, and long ids shortened.
 pub fn changed_thing(seen: &Observation<'_>, names: &mut Names) -> Option<Thing> {
     match &seen.what {
         What::Change { kind, id } if seen.failure.is_none() && !id.is_empty() => {
-            Some(Thing { kind: *kind, account: seen.account, id: names.get(clip(id)) })
+            Some(thing(*kind, seen.account, id, names))
         }
         What::Change { .. }
         | What::Access { .. }
@@ -126,13 +127,16 @@ pub fn changed_thing(seen: &Observation<'_>, names: &mut Names) -> Option<Thing>
 }
 
 impl Incident {
-    /// Adds another event of the same cause. Order and repetition do not matter.
+    /// Adds another event of the same cause. Order and repetition do not matter, as long as the policy is the same; what
+    /// was decided under another policy stays.
     pub fn merge(&mut self, other: Self) {
-        if other.first < self.first {
+        self.last_at = self.last_at.max(other.last_at);
+        self.done.extend(other.done);
+        let known = (&self.first, &self.call, &self.region, &self.target);
+        if (&other.first, &other.call, &other.region, &other.target) < known {
             (self.first, self.call) = (other.first, other.call);
             (self.region, self.target) = (other.region, other.target);
         }
-        self.last_at = self.last_at.max(other.last_at);
     }
 
     /// Everything the facts ask for that is not yet durable.
@@ -182,3 +186,6 @@ impl Incident {
         effects
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,10 +53,15 @@ pub fn check_session(
     }
     let ending = session.violations.iter().flat_map(|found| found.values()).any(|v| v.response == Response::Terminate);
     expect("I10", asked.is_none() || ending, "a termination without a violated control");
-    expect("I11", phase != Phase::Closed(Outcome::Compliant) || verdict.unproven.is_empty(), "compliant, yet unproven");
+    expect("I11", asked.is_none() || session.is_opened(), "a termination, and nobody knows of what");
+    let silent = !settings.organization || session.seen.as_ref().is_some_and(|seen| seen.gathered_at.is_some());
+    expect("I11", phase != Phase::Closed(Outcome::Compliant) || silent, "compliant, and AWS was never asked");
+    let alive = session.seen.as_ref().and_then(|seen| seen.alive_at);
+    let closed = session.done.iter().flat_map(|done| done.iter()).any(|id| &*id.0 == "verdict");
+    let reopened = session.ended_at().is_none() && alive.is_some();
+    expect("I15", !closed || reopened || matches!(phase, Phase::Closed(_)), "closed, and open again by itself");
     for (_, waiver, until) in &verdict.waived {
-        let last = session.seen.as_ref().and_then(|seen| seen.alive_at);
-        let expired = last.is_some_and(|alive| alive > *until);
+        let expired = alive.is_some_and(|alive| alive >= *until);
         expect("I16", !expired, &format!("waiver {waiver} works after its end"));
     }
     broken
@@ -73,8 +78,14 @@ pub fn check_account(account: &Account, settings: &Settings) -> Vec<Broken> {
     if let Some(episode) = &account.episode {
         expect("I5", episode.sessions >= settings.quarantine.sessions_min, "locked below the threshold");
         let exempt = settings.quarantine.exempt.contains(&account.account);
-        expect("I6", !(exempt && episode.decision == Decision::Lock), "an exempt account is locked");
-        expect("I7", !episode.holds() || account.due_at(settings).is_some(), "a lock without an end");
+        let never = exempt || settings.management_account == Some(account.account);
+        expect("I6", !(never && episode.decision == Decision::Lock), "an account is locked that never may be");
+        let paired =
+            episode.released_at.is_none() || episode.locked_at.is_some_and(|at| Some(at) <= episode.released_at);
+        expect("I7", paired, "the end of a lock that did not begin before it");
     }
     broken
 }
+
+#[cfg(test)]
+mod tests;
