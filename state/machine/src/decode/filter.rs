@@ -35,23 +35,23 @@ static ENVELOPE_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new
 /// same holds of `eventSource`, and the catalogue does not have the two together. Written with escapes, the key or the name
 /// needs `\u00XX` for a letter (JSON's short escapes stand for no letter), and any such escape is parsed too.
 pub(super) fn screen(value: &[u8], catalog: &Catalog) -> Screen {
-    let Some((name, sole)) = value_of(value, &NAME_FINDER) else {
+    let Some((name, behind)) = value_of(value, &NAME_FINDER) else {
         return Screen::Parse;
     };
-    if catalog.knows(name) {
-        let other = sole && comes_from_elsewhere(value, name, catalog);
-        return match other && !hides_letters(value) {
-            true => Screen::OtherSource,
-            false if SESSION_CALLS.contains(&name) && !is_wrapped(value) => Screen::SessionCall,
-            false => Screen::Parse,
-        };
+    if !catalog.knows(name) {
+        let sole = NAME_FINDER.find(behind).is_none() && !hides_letters(value);
+        return if sole { Screen::Irrelevant } else { Screen::Parse };
     }
-    if sole && !hides_letters(value) { Screen::Irrelevant } else { Screen::Parse }
+    if comes_from_elsewhere(value, name, catalog) && NAME_FINDER.find(behind).is_none() && !hides_letters(value) {
+        return Screen::OtherSource;
+    }
+    if SESSION_CALLS.contains(&name) && !is_wrapped(value) { Screen::SessionCall } else { Screen::Parse }
 }
 
 /// Whether the value's only event source is written plainly, and the catalogue has no call of that name from there.
 fn comes_from_elsewhere(value: &[u8], name: &[u8], catalog: &Catalog) -> bool {
-    value_of(value, &SOURCE_FINDER).is_some_and(|(source, sole)| sole && !catalog.has(source, name))
+    value_of(value, &SOURCE_FINDER)
+        .is_some_and(|(source, behind)| !catalog.has(source, name) && SOURCE_FINDER.find(behind).is_none())
 }
 
 /// Whether an EventBridge envelope shows in the first bytes. A guess: it saves an attempt, and decides nothing.
@@ -60,8 +60,8 @@ fn is_wrapped(value: &[u8]) -> bool {
     ENVELOPE_FINDER.find(&value[..value.len().min(HEAD_BYTES)]).is_some()
 }
 
-/// The plain string value of the first hit of `finder`, if that is a key; and whether it is the only hit.
-fn value_of<'v>(value: &'v [u8], finder: &Finder<'_>) -> Option<(&'v [u8], bool)> {
+/// The plain string value of the first hit of `finder`, if that is a key; and what stands behind the hit.
+fn value_of<'v>(value: &'v [u8], finder: &Finder<'_>) -> Option<(&'v [u8], &'v [u8])> {
     let hit = finder.find(value)?;
     if hit == 0 || value[hit - 1] != b'"' {
         return None;
@@ -71,7 +71,7 @@ fn value_of<'v>(value: &'v [u8], finder: &Finder<'_>) -> Option<(&'v [u8], bool)
     let rest = rest.trim_ascii_start().strip_prefix(b":")?;
     let rest = rest.trim_ascii_start().strip_prefix(b"\"")?;
     let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    (rest[end] == b'"').then(|| (&rest[..end], finder.find(behind).is_none()))
+    (rest[end] == b'"').then(|| (&rest[..end], behind))
 }
 
 fn hides_letters(value: &[u8]) -> bool {
