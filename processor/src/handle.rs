@@ -1,5 +1,8 @@
 //! The heart of the service: load, step, save, execute; results come back as inputs.
 
+mod perform;
+mod show;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,10 +11,9 @@ use std::{
 use sessionwarden_machine::{
     account::{Account, AccountInput, Decision, Fleet},
     compliance::Verdicts,
-    effect::{Effect, RemedyResult},
+    effect::Effect,
     ids::{AccountId, EffectId, Now, Subject},
     incident::Incident,
-    invariants::{check_account, check_session},
     recheck::Schedule,
     session::{Input, Phase, Rules, Session},
     settings::Settings,
@@ -19,7 +21,7 @@ use sessionwarden_machine::{
 use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
 
 use crate::{
-    effects::{Reports, WriteError, result_of},
+    effects::{Reports, WriteError},
     metrics::Metrics,
     ports::Hands,
     run::Board,
@@ -81,6 +83,7 @@ pub enum State {
 
 /// What one step of one subject came to.
 struct Stepped {
+    before: Option<State>,
     state: State,
     effects: Vec<Effect>,
     item: Item,
@@ -100,6 +103,10 @@ pub struct Handler<S, H> {
     pub(crate) accounts_in_organization: usize,
     /// Accounts whose latest episode is a lock: when it was decided, and whether it holds.
     locks: BTreeMap<AccountId, (Now, bool)>,
+    /// When to look again at what is being handled; timers are set when that is over.
+    dues: BTreeMap<Subject, Option<Now>>,
+    /// Controls that were said not to be evaluated.
+    not_evaluated: BTreeSet<Arc<str>>,
 }
 
 impl<S: Store, H: Hands> Handler<S, H> {
@@ -125,6 +132,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
             schedule: Schedule::default(),
             accounts_in_organization: 0,
             locks: BTreeMap::new(),
+            dues: BTreeMap::new(),
+            not_evaluated: BTreeSet::new(),
         }
     }
 
@@ -132,13 +141,19 @@ impl<S: Store, H: Hands> Handler<S, H> {
     pub async fn handle(&mut self, mut inbox: Inbox, now: Now) -> Result<(), HandleError> {
         for _ in 0..ROUNDS_MAX {
             if inbox.is_empty() {
-                return Ok(());
+                break;
             }
             let wanted = self.step_all(inbox, now).await?;
             inbox = self.execute(wanted, now).await?;
         }
+        // What this still asks for is due at once, and done by the next look.
         if !inbox.is_empty() {
             self.step_all(inbox, now).await?;
+        }
+        for (subject, due) in std::mem::take(&mut self.dues) {
+            if let Some(at) = due {
+                self.schedule.set(at, subject);
+            }
         }
         Ok(())
     }
@@ -159,6 +174,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
             let mut lost = Vec::new();
             for (subject, step) in stepped {
                 if step.changed && saved.next() == Some(Saved::Conflict) {
+                    if let Subject::Account(account) = subject {
+                        self.locks.remove(&account);
+                    }
                     lost.push(subject);
                     continue;
                 }
@@ -182,13 +200,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
             None => None,
         };
         let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
-        let (effects, due, depends, expires) = match &mut state {
+        let (effects, due, depends, closed) = match &mut state {
             State::Session(session) => self.step_session(session, news, now),
             State::Account(account) => self.step_account(account, news, now),
             State::Incident(incident) => {
                 step_incident(incident, news);
                 let effects = incident.as_ref().map(|one| one.wanted(self.settings.mode)).unwrap_or_default();
-                (effects, None, Vec::new(), None)
+                (effects, None, Vec::new(), false)
             }
         };
         // What is not yet done is due: whoever finds it after a crash does it.
@@ -200,7 +218,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         };
         item.due = due.map(|at| Due { partition: partition(subject), at });
         item.depends = depends;
-        item.expires = expires;
+        let kept_until = stored.as_ref().and_then(|old| old.expires);
+        item.expires = closed.then(|| kept_until.unwrap_or(now.plus_ms(TOMBSTONE_MS)));
         let changed = match &stored {
             Some(old) => {
                 item.rev = old.rev;
@@ -208,7 +227,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
             None => !matches!(state, State::Incident(None)),
         };
-        Ok(Stepped { state, effects, item, changed })
+        Ok(Stepped { before, state, effects, item, changed })
     }
 
     #[allow(clippy::type_complexity)]
@@ -217,7 +236,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         session: &mut Session,
         news: &[News],
         now: Now,
-    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, Option<Now>) {
+    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, bool) {
         for one in news {
             match one {
                 News::Session(input) => session.absorb(input.clone(), now),
@@ -232,7 +251,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let closed = matches!(session.phase(&verdict, &self.settings), Phase::Closed(_));
         let depends = session.seen.iter().filter(|_| !closed).flat_map(|seen| &seen.depends);
         let depends = depends.map(|thing| Arc::from(thing.to_string())).collect();
-        (effects, due, depends, closed.then(|| now.plus_ms(TOMBSTONE_MS)))
+        (effects, due, depends, closed)
     }
 
     #[allow(clippy::type_complexity)]
@@ -241,7 +260,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         account: &mut Account,
         news: &[News],
         now: Now,
-    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, Option<Now>) {
+    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, bool) {
+        self.note_lock(account);
         let fleet = self.fleet(account.account, now);
         let inputs = news.iter().filter_map(|one| match one {
             News::Account(input) => Some(input.clone()),
@@ -249,7 +269,15 @@ impl<S: Store, H: Hands> Handler<S, H> {
             News::Wake | News::Session(_) | News::Incident(_) => None,
         });
         let effects = account.step_all(inputs, now, &self.settings, fleet);
-        (effects, account.due_at(&self.settings), Vec::new(), None)
+        // Before the save: accounts that are stepped together see each other's locks (I6).
+        self.note_lock(account);
+        (effects, account.due_at(&self.settings), Vec::new(), false)
+    }
+
+    fn note_lock(&mut self, account: &Account) {
+        if let Some(episode) = account.episode.as_ref().filter(|episode| episode.decision == Decision::Lock) {
+            self.locks.insert(account.account, (episode.decided_at, episode.holds()));
+        }
     }
 
     fn fleet(&self, account: AccountId, now: Now) -> Fleet {
@@ -261,130 +289,12 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
     }
 
-    /// After a save: timers, the board, the invariants.
-    fn settle(&mut self, subject: &Subject, step: &Stepped, now: Now) {
-        if let Some(due) = &step.item.due {
-            self.schedule.set(due.at, subject.clone());
-        }
-        self.remember(&step.state);
-        let broken = match &step.state {
-            State::Session(session) => {
-                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
-                let verdict = session.verdict(&mut rules);
-                let due = step.item.due.as_ref().map(|due| due.at);
-                check_session(session, &verdict, due, now, &self.settings)
-            }
-            State::Account(account) => check_account(account, &self.settings),
-            State::Incident(_) => Vec::new(),
-        };
-        for one in broken {
-            tracing::error!(invariant = one.id, subject = one.subject, "{}", one.what);
-            self.metrics.invariant_violation(one.id);
-        }
-    }
-
-    /// Takes a state into the board and the organisation's caps.
-    pub(crate) fn remember(&mut self, state: &State) {
-        match state {
-            State::Session(session) => {
-                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
-                let verdict = session.verdict(&mut rules);
-                self.board.session(session, &verdict, &self.settings);
-            }
-            State::Account(account) => {
-                if let Some(episode) = &account.episode {
-                    if episode.decision == Decision::Lock {
-                        self.locks.insert(account.account, (episode.decided_at, episode.holds()));
-                    }
-                    let locked = episode.locked_at.is_some() && episode.holds();
-                    self.board.account(account.account, locked);
-                }
-            }
-            State::Incident(_) => {}
-        }
-    }
-
-    /// Performs effects, and returns their results as news.
-    async fn execute(&mut self, wanted: Vec<(Subject, Vec<Effect>)>, now: Now) -> Result<Inbox, HandleError> {
-        // Accounts count first: a session's count is done once its account has it.
-        let mut counts = Inbox::new();
-        for (_, effects) in &wanted {
-            for effect in effects {
-                if let Effect::Count { counted, .. } = effect {
-                    let news = News::Account(AccountInput::Counted(counted.clone()));
-                    counts.entry(Subject::Account(counted.session.account)).or_default().push(news);
-                }
-            }
-        }
-        let mut all = self.step_all(counts, now).await?;
-        all.extend(wanted);
-        let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
-        let written: BTreeSet<EffectId> = self.reports.write(&every, now)?.into_iter().collect();
-        let mut inbox = Inbox::new();
-        for (subject, effects) in all {
-            let mut news = Vec::new();
-            let mut done = Vec::new();
-            for effect in effects {
-                self.board.effect(&effect, now);
-                let (kind, result) = match &effect {
-                    Effect::Report(_) | Effect::Close { .. } => {
-                        if written.contains(effect.id()) {
-                            done.push(effect.id().clone());
-                        }
-                        ("report", "done")
-                    }
-                    Effect::Count { id, .. } => {
-                        done.push(id.clone());
-                        ("count", "done")
-                    }
-                    Effect::Terminate { session, .. } => {
-                        let Some(hands) = &self.hands else { continue };
-                        let result = result_of(hands.terminate(session).await);
-                        self.metrics.termination(name_of(&result));
-                        news.push(News::Session(Input::Tried { result: result.clone() }));
-                        ("terminate", name_of(&result))
-                    }
-                    Effect::Quarantine { account, .. } => {
-                        let Some(hands) = &self.hands else { continue };
-                        let result = result_of(hands.lock(*account).await);
-                        news.push(News::Account(AccountInput::LockTried(result.clone())));
-                        ("quarantine", name_of(&result))
-                    }
-                    Effect::Release { account, .. } => {
-                        let Some(hands) = &self.hands else { continue };
-                        let result = result_of(hands.unlock(*account).await);
-                        news.push(News::Account(AccountInput::ReleaseTried(result.clone())));
-                        ("release", name_of(&result))
-                    }
-                };
-                self.metrics.effect(kind, result);
-            }
-            if !done.is_empty() {
-                news.push(News::Done(done));
-            }
-            if !news.is_empty() {
-                inbox.entry(subject).or_default().extend(news);
-            }
-        }
-        Ok(inbox)
-    }
-
     /// A subject's state as it is stored.
     pub async fn load(&self, subject: &Subject) -> Result<Option<State>, HandleError> {
         match self.store.load(&subject.to_string()).await? {
             Some(item) => Ok(Some(read(subject, &item)?)),
             None => Ok(None),
         }
-    }
-}
-
-fn name_of(result: &RemedyResult) -> &'static str {
-    match result {
-        RemedyResult::Planned => "planned",
-        RemedyResult::Done => "done",
-        RemedyResult::Unneeded => "unneeded",
-        RemedyResult::Failed(_) => "failed",
-        RemedyResult::Refused(_) => "refused",
     }
 }
 

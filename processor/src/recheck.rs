@@ -21,7 +21,7 @@ const PAGE: usize = 1_000;
 
 impl<S: Store, H: Hands> Handler<S, H> {
     /// Sets the timers of everything that was due or undone when the service last stopped.
-    pub async fn recover(&mut self) -> Result<usize, HandleError> {
+    pub async fn recover(&mut self, now: Now) -> Result<usize, HandleError> {
         let mut found = 0;
         for prefix in ["session#", "account#", "incident#"] {
             let mut after: Option<std::sync::Arc<str>> = None;
@@ -31,7 +31,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     let Some(item) = self.store.load(key).await? else { continue };
                     let Ok(subject) = key.parse::<Subject>() else { continue };
                     let state = crate::handle::read(&subject, &item)?;
-                    self.remember(&state);
+                    self.remember(&state, now);
                     if let Some(due) = &item.due {
                         self.schedule.set(due.at, subject);
                         found += 1;
@@ -83,17 +83,25 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 inbox.insert(subject, vec![News::Wake]);
             }
         }
-        if let Some(hands) = &self.hands {
-            for ((account, region), keys) in rounds(questions.keys().cloned()) {
-                let asked = questions.iter().filter(|(key, _)| keys.contains(key));
-                let asked = asked.map(|(key, question)| (key.clone(), *question)).collect();
-                for (key, gathered) in gather(hands, (account, &region), &asked, now).await {
-                    let news = News::Session(Input::Gathered(Box::new(gathered)));
-                    inbox.entry(Subject::Session(key)).or_default().push(news);
-                }
-            }
+        for (key, gathered) in self.ask(&questions, now).await {
+            let news = News::Session(Input::Gathered(Box::new(gathered)));
+            inbox.entry(Subject::Session(key)).or_default().push(news);
         }
         self.handle(inbox, now).await
+    }
+
+    /// Asks the organisation, account by account and region by region.
+    async fn ask(&self, questions: &BTreeMap<SessionKey, Question>, now: Now) -> Vec<(SessionKey, Gathered)> {
+        let mut answers = Vec::new();
+        let Some(hands) = &self.hands else {
+            return answers;
+        };
+        for ((account, region), keys) in rounds(questions.keys().cloned()) {
+            let asked = keys.into_iter().filter_map(|key| questions.get(&key).map(|question| (key, *question)));
+            let asked = asked.collect();
+            answers.extend(gather(hands, (account, &region), &asked, now).await);
+        }
+        answers
     }
 
     /// What a due session needs to know; nothing where its time has not come after all.
@@ -126,7 +134,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
     }
 
-    /// Adopts sessions that are alive and that no event announced (R-W4). Returns how many there were.
+    /// Adopts sessions that are alive and that no event announced (R-W4), and looks again at those that are alive and
+    /// were believed to have ended. Returns how many there were.
     pub async fn reconcile(&mut self, now: Now) -> Result<usize, HandleError> {
         let Some(hands) = &self.hands else {
             return Ok(0);
@@ -138,29 +147,41 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 return Ok(0);
             }
         };
-        let mut inbox = Inbox::new();
+        let mut alive = Vec::new();
         for account in &accounts {
             for region in &regions {
-                let Ok(active) = hands.active(*account, region).await else {
-                    tracing::warn!(%account, %region, "active sessions cannot be listed");
-                    continue;
-                };
-                for (key, described) in active {
-                    // Events take seconds to arrive: a session younger than that is not missed yet.
-                    let young = now.0 - described.started_at.0 < self.settings.recheck_ms;
-                    let subject = Subject::Session(key);
-                    if !young && self.store.load(&subject.to_string()).await?.is_none() {
-                        let (evidence, depends) = (BTreeMap::new(), BTreeSet::new());
-                        let life = Life::Alive(described);
-                        let gathered = Gathered { at: now, life, evidence, depends, log: LogLook::Unknown };
-                        inbox.insert(subject, vec![News::Session(Input::Gathered(Box::new(gathered)))]);
-                    }
+                match hands.active(*account, region).await {
+                    Ok(active) => alive.extend(active),
+                    Err(error) => tracing::warn!(%account, %region, %error, "active sessions cannot be listed"),
                 }
             }
         }
         self.accounts_in_organization = accounts.len();
-        let adopted = inbox.len();
+        let mut inbox = Inbox::new();
+        let mut questions = BTreeMap::new();
+        for (key, described) in alive {
+            // Events take seconds to arrive: a session younger than that is not missed yet.
+            if now.0 - described.started_at.0 < self.settings.recheck_ms {
+                continue;
+            }
+            let subject = Subject::Session(key.clone());
+            match self.load(&subject).await? {
+                Some(State::Session(session)) if session.ended_at().is_some() => {}
+                Some(_) => continue,
+                None => {
+                    let (evidence, depends) = (BTreeMap::new(), BTreeSet::new());
+                    let life = Life::Alive(described);
+                    let gathered = Gathered { at: now, life, evidence, depends, log: LogLook::Unknown };
+                    inbox.insert(subject, vec![News::Session(Input::Gathered(Box::new(gathered)))]);
+                }
+            }
+            questions.insert(key, Question::Life);
+        }
+        for (key, gathered) in self.ask(&questions, now).await {
+            let news = News::Session(Input::Gathered(Box::new(gathered)));
+            inbox.entry(Subject::Session(key)).or_default().push(news);
+        }
         self.handle(inbox, now).await?;
-        Ok(adopted)
+        Ok(questions.len())
     }
 }

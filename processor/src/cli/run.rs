@@ -1,15 +1,21 @@
 //! `sessionwarden run`.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::{Args as ClapArgs, ValueEnum};
 use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
     effect::Mode,
-    settings::Settings,
+    ids::Now,
 };
-use sessionwarden_store::{Backend, Embedded};
+use sessionwarden_store::{Backend, Embedded, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +23,12 @@ use super::{FAILED, Failure, Format, report};
 use crate::{
     audit::AuditFile,
     config::{BackendKind, Config},
-    console::{Console, Health, Status, status},
+    console::{Console, HappeningKind, Health, Status, status},
     effects::Reports,
     feed::FeedFile,
     handle::Handler,
     input::{InputFile, ParkedFile, expand},
-    local::{LocalOrganization, demonstration},
+    local::{demonstration, quicken},
     policy,
     replay::Summary,
     run::{self, Board, Ingest, Position, Signals, Source, SourceReader},
@@ -120,27 +126,25 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
     let log_to = if view { LogTo::File(dir.join("sessionwarden.log")) } else { LogTo::Stderr };
     let (metrics, guard) = telemetry::init(&config.telemetry, &log_to).map_err(Failure::usage)?;
     let console = Console::bind(config.console.listen).await.map_err(Failure::usage)?;
-    let store = match config.backend.kind {
-        BackendKind::Local => Backend::Embedded(Embedded::open(&dir.join("state")).await.map_err(Failure::failed)?),
-    };
-    let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
-    let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
-    let parked = ParkedFile::append(&dir.join("parked.jsonl")).map_err(Failure::failed)?;
+    let quick = args.source.is_empty();
+    let Outputs { store, reports, parked } = Outputs::open(config, quick).await?;
 
     let started = run::now();
     let mut settings = policy::settings_of(config);
-    let quick = args.source.is_empty();
     let (hands, demo) = if quick {
         let (hands, demo) = demonstration(args.seed, started);
-        quicken(&mut settings, &hands, args.config.is_none());
+        hands.settle_in(&mut settings);
+        if args.config.is_none() {
+            quicken(&mut settings);
+        }
         (Some(hands), Some(demo))
     } else {
         (None, None)
     };
     let source_name = if quick { "demonstration".to_owned() } else { args.source.join(" ") };
-    let board = Board::new(started, &settings, &source_name, metrics.clone());
+    let mut board = Board::new(started, &settings, &source_name, metrics.clone());
+    tell(&mut board, config, judge, quick, started);
     let verdicts = Verdicts::new(Arc::clone(judge));
-    let reports = Reports::new(feed, audit);
     let mut handler = Handler::new(store.clone(), hands, settings, verdicts, reports, metrics.clone(), board);
 
     let stop = CancellationToken::new();
@@ -150,6 +154,7 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
     let signals = Signals {
         stop: stop.clone(),
         until: args.for_.map(|time| tokio::time::Instant::now() + time),
+        drain_max: Duration::from_secs(config.service.drain_seconds_max),
         status: status_sender,
         source_pulse: health.watch("source", STALLED_AFTER),
         recheck_pulse: health.watch("recheck", STALLED_AFTER),
@@ -180,18 +185,58 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
     done.map_err(|error| Failure { code: FAILED, error: error.into() })
 }
 
-/// The demonstration in quick motion: what takes minutes in an organisation takes seconds here. A configuration file
-/// is taken at its word instead.
-fn quicken(settings: &mut Settings, hands: &LocalOrganization, quick: bool) {
-    settings.quarantine.exempt.extend(hands.exempt());
-    settings.units.extend(hands.units());
-    if quick {
-        settings.recheck_ms = 2_000;
-        settings.settle_ms = 500;
-        settings.log_first_look_ms = 1_000;
-        settings.log_wait_ms_max = 12_000;
-        settings.terminate_confirm_ms_max = 10_000;
-        settings.quarantine.duration_ms = 15_000;
+/// What a run writes to.
+struct Outputs {
+    store: Backend,
+    reports: Reports,
+    parked: ParkedFile,
+}
+
+impl Outputs {
+    async fn open(config: &Config, demonstration: bool) -> Result<Self, Failure> {
+        let dir = &config.service.data_dir;
+        let store = match config.backend.kind {
+            BackendKind::Local => Backend::Embedded(open_store(dir, demonstration).await?),
+        };
+        let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
+        let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
+        let parked = ParkedFile::append(&dir.join("parked.jsonl")).map_err(Failure::failed)?;
+        Ok(Self { store, reports: Reports::new(feed, audit), parked })
+    }
+}
+
+/// Opens the state. The organisation of the demonstration begins anew with every start, and its state with it; that of
+/// real events is kept apart and goes on.
+async fn open_store(dir: &Path, demonstration: bool) -> Result<Embedded, Failure> {
+    if !demonstration {
+        return Embedded::open(&dir.join("state")).await.map_err(Failure::failed);
+    }
+    let dir = dir.join("demonstration");
+    // Opened first, because a demonstration that still runs must keep its state.
+    match Embedded::open(&dir).await {
+        Ok(_) | Err(StoreError::Damaged { .. } | StoreError::Format { .. }) => {}
+        Err(error) => return Err(Failure::failed(error)),
+    }
+    fs::remove_dir_all(&dir)
+        .with_context(|| format!("the state of the last demonstration in {} cannot be deleted", dir.display()))
+        .map_err(Failure::failed)?;
+    Embedded::open(&dir).await.map_err(Failure::failed)
+}
+
+/// Says once what a source of real events can and cannot do, and which waivers work no more.
+fn tell(board: &mut Board, config: &Config, judge: &Judge, demonstration: bool, now: Now) {
+    let mut say = |text: String| {
+        tracing::warn!("{text}");
+        board.notice(now, HappeningKind::Notice, text);
+    };
+    if !demonstration && config.service.mode == Mode::Enforce {
+        say("events alone have no organisation behind them: what would be done is recorded as planned".to_owned());
+    }
+    for waiver in judge.expired_waivers(now.as_event_time()) {
+        say(format!(
+            "{}:{}: waiver {} expired at {}; it excuses nothing since then (owner {}, ticket {})",
+            waiver.file, waiver.line, waiver.id, waiver.expires, waiver.owner, waiver.ticket
+        ));
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use sessionwarden_machine::{
     ids::{AccountId, Now, SessionKey},
     session::{Described, Life, LogLook, LogSeen},
+    settings::Settings,
 };
 use sessionwarden_world::{Demonstration, OrganisationShape, SessionDescription, World};
 
@@ -32,6 +33,16 @@ pub fn demonstration(seed: u64, start: Now) -> (LocalOrganization, Demonstration
     (LocalOrganization { world }, source)
 }
 
+/// Quick motion: what takes minutes in an organisation takes seconds in the demonstration.
+pub fn quicken(settings: &mut Settings) {
+    settings.recheck_ms = 2_000;
+    settings.settle_ms = 500;
+    settings.log_first_look_ms = 1_000;
+    settings.log_wait_ms_max = 12_000;
+    settings.terminate_confirm_ms_max = 10_000;
+    settings.quarantine.duration_ms = 15_000;
+}
+
 impl DemonstrationSource {
     /// Lets time pass up to `now`, and returns the events in the order of their delivery.
     pub fn step(&mut self, now: Now) -> Vec<Vec<u8>> {
@@ -46,16 +57,15 @@ impl LocalOrganization {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The management account and the log archive: never locked.
-    pub fn exempt(&self) -> Vec<AccountId> {
-        let world = self.world();
-        let special = world.accounts().iter().filter(|account| account.management || account.log_archive);
-        special.map(|account| account.id).collect()
-    }
-
-    /// The unit of each account.
-    pub fn units(&self) -> BTreeMap<AccountId, Arc<str>> {
-        self.world().accounts().iter().map(|account| (account.id, Arc::clone(&account.unit))).collect()
+    /// Adds what is known of the organisation: the unit of each account, and that the management account and the log
+    /// archive are never locked.
+    pub fn settle_in(&self, settings: &mut Settings) {
+        for account in self.world().accounts() {
+            settings.units.insert(account.id, Arc::clone(&account.unit));
+            if account.management || account.log_archive {
+                settings.quarantine.exempt.insert(account.id);
+            }
+        }
     }
 }
 

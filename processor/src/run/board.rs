@@ -14,6 +14,7 @@ use sessionwarden_machine::{
 
 use crate::{
     console::{Happening, HappeningKind, LiveSession, Status, Verdict},
+    handle::State,
     metrics::Metrics,
 };
 
@@ -34,10 +35,7 @@ pub struct Board {
     started: Now,
     metrics: Metrics,
     open: BTreeMap<SessionKey, Row>,
-    seen: BTreeSet<SessionKey>,
-    violating: BTreeSet<SessionKey>,
     locked: BTreeSet<AccountId>,
-    newest_event: Option<EventTime>,
     second: (i64, u64),
 }
 
@@ -50,23 +48,18 @@ impl Board {
             started,
             metrics,
             open: BTreeMap::new(),
-            seen: BTreeSet::new(),
-            violating: BTreeSet::new(),
             locked: BTreeSet::new(),
-            newest_event: None,
             second: (started.0 / 1_000, 0),
         }
     }
 
-    /// Takes in a session's new state.
-    pub fn session(&mut self, session: &Session, verdict: &Judged, settings: &Settings) {
+    /// Takes in a session's new state; `before` is its state until now.
+    pub fn session(&mut self, before: Option<&Session>, session: &Session, verdict: &Judged, settings: &Settings) {
         let phase = session.phase(verdict, settings);
-        if !self.seen.contains(&session.key) {
-            self.seen.insert(session.key.clone());
-        }
-        if session.is_violating() && !self.violating.contains(&session.key) {
-            self.violating.insert(session.key.clone());
-        }
+        let counts = &mut self.status.counts;
+        counts.sessions_seen += u64::from(before.is_none());
+        let violating_before = before.is_some_and(Session::is_violating);
+        counts.sessions_violating += u64::from(session.is_violating() && !violating_before);
         if let Phase::Closed(_) = phase {
             self.open.remove(&session.key);
             return;
@@ -98,6 +91,17 @@ impl Board {
         );
     }
 
+    /// Takes in what an earlier run left: its incidents are still open.
+    pub fn found(&mut self, state: &State) {
+        let done = match state {
+            State::Session(session) => session.done.as_deref(),
+            State::Account(account) => Some(&account.done),
+            State::Incident(incident) => incident.as_ref().map(|incident| &incident.done),
+        };
+        let open = done.into_iter().flatten().filter(|id| id.0.starts_with("incident/"));
+        self.status.counts.incidents_open += open.count() as u64;
+    }
+
     /// Takes in whether an account is locked.
     pub fn account(&mut self, account: AccountId, locked: bool) {
         if locked {
@@ -117,17 +121,14 @@ impl Board {
                         self.status.counts.sessions_verified += 1;
                         (HappeningKind::Verified, "ended, its log is there, every control holds")
                     }
-                    "violated" => (HappeningKind::Ended, "closed as violated"),
+                    // What was violated, and how it ended, is told by then.
+                    "violated" => return,
                     "log-missing" => (HappeningKind::Ended, "closed without a log"),
                     _ => (HappeningKind::Ended, "ended; not everything could be checked"),
                 };
                 self.note(now, kind, session.account, Some(session), text.to_owned());
             }
-            Effect::Terminate { session, .. } => {
-                let text = "being ended".to_owned();
-                self.note(now, HappeningKind::Notice, session.account, Some(session), text);
-            }
-            Effect::Count { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => {}
+            Effect::Terminate { .. } | Effect::Count { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => {}
         }
     }
 
@@ -167,6 +168,9 @@ impl Board {
             (RemedyKind::Terminate, RemedyResult::Planned) => {
                 (HappeningKind::Notice, format!("would be ended: {}", remedy.reason))
             }
+            (RemedyKind::Terminate, RemedyResult::Unneeded) => {
+                (HappeningKind::Notice, format!("was to be ended, and had ended already: {}", remedy.reason))
+            }
             (RemedyKind::Terminate, _) => (HappeningKind::Terminated, format!("ended: {}", remedy.reason)),
             (RemedyKind::Quarantine, _) if done => (HappeningKind::Quarantined, format!("locked: {}", remedy.reason)),
             (RemedyKind::Quarantine, RemedyResult::Refused(rule)) => {
@@ -176,7 +180,7 @@ impl Board {
             (RemedyKind::Release, _) => (HappeningKind::Released, "unlocked: its time is over".to_owned()),
             (RemedyKind::Restore, _) => (HappeningKind::Notice, remedy.reason.to_string()),
         };
-        if remedy.kind == RemedyKind::Terminate {
+        if remedy.kind == RemedyKind::Terminate && remedy.result != RemedyResult::Unneeded {
             self.status.counts.terminations += 1;
         }
         self.note(now, kind, remedy.account, remedy.session.as_ref(), text);
@@ -196,17 +200,22 @@ impl Board {
 
     /// Takes in how many records were read, and the time of the newest of them.
     pub fn records(&mut self, read: u64, now: Now, newest: Option<EventTime>) {
-        let second = now.0 / 1_000;
-        if second != self.second.0 {
-            let passed = (second - self.second.0).clamp(1, 10);
-            self.status.note_rate(self.second.1);
-            (1..passed).for_each(|_| self.status.note_rate(0));
-            self.second = (second, 0);
-        }
+        self.pass_seconds(now);
         self.second.1 += read;
-        self.newest_event = self.newest_event.max(newest);
         if let Some(newest) = newest {
-            self.metrics.source_lag_ms((now.0 - newest.0).max(0));
+            let lag_ms = (now.0 - newest.0).max(0);
+            self.status.lag_ms = lag_ms as u64;
+            self.metrics.source_lag_ms(lag_ms);
+        }
+    }
+
+    fn pass_seconds(&mut self, now: Now) {
+        let second = now.0 / 1_000;
+        let passed = second - self.second.0;
+        if passed > 0 {
+            self.status.note_rate(self.second.1);
+            (1..passed.min(Status::RATE_MAX as i64)).for_each(|_| self.status.note_rate(0));
+            self.second = (second, 0);
         }
     }
 
@@ -222,16 +231,14 @@ impl Board {
 
     /// The status now.
     pub fn snapshot(&mut self, now: Now) -> Status {
+        self.pass_seconds(now);
         let status = &mut self.status;
         status.now = now;
         status.uptime_ms = (now.0 - self.started.0).max(0) as u64;
-        status.lag_ms = self.newest_event.map_or(0, |newest| (now.0 - newest.0).max(0) as u64);
         let live = |row: &&Row| !matches!(row.phase, Phase::AwaitingLog);
         status.counts.sessions_live = self.open.values().filter(live).count() as u64;
         status.counts.sessions_open = status.counts.sessions_live;
         status.counts.sessions_awaiting_log = self.open.len() as u64 - status.counts.sessions_live;
-        status.counts.sessions_seen = self.seen.len() as u64;
-        status.counts.sessions_violating = self.violating.len() as u64;
         status.quarantined = self.locked.iter().copied().collect();
         let mut rows: Vec<_> = self.open.iter().filter(|(_, row)| live(row)).collect();
         rows.sort_by_key(|(key, row)| (std::cmp::Reverse(row.verdict as u8), row.begun, *key));

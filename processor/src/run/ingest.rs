@@ -4,22 +4,24 @@ use std::collections::HashSet;
 
 use foldhash::fast::FixedState;
 use sessionwarden_machine::{
-    decode::{Decoded, Decoder, Observation, What},
+    decode::{Decoded, Decoder, Observation, Piece, Poison, Splitter, What},
     ids::{EventId, EventTime, Names, Now, Subject},
     incident::{changed_thing, incidents_of},
     session::{Input, Rules, SessionEvent},
 };
 use sessionwarden_store::Store;
 
-use super::source::{Candidate, Position};
+use super::source::{Candidate, Look, Position};
 use crate::{
     handle::{HandleError, Handler, Inbox, News},
-    input::{Parked, ParkedError, ParkedFile},
+    input::{Parked, ParkedError, ParkedFile, RecordAt},
     ports::Hands,
 };
 
 /// How many event ids are remembered for counting repetitions; beyond that a repetition counts as relevant.
 const EVENTS_MAX: usize = 1 << 20;
+/// How much of something too long is parked, in bytes.
+const PARKED_BYTES_MAX: usize = 1 << 20;
 
 /// Why a batch could not be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -68,24 +70,20 @@ impl Ingest {
         let mut newest: Option<EventTime> = None;
         let before = *position;
         for candidate in candidates {
-            let mut all = Vec::new();
-            if candidate.whole {
-                self.decoder.decode(&candidate.bytes, &mut |one| all.push(one));
-            } else {
-                self.decoder.decode_fully(&candidate.bytes, &mut |one| all.push(one));
-            }
-            for decoded in all {
-                match decoded {
-                    Decoded::Relevant(seen) => {
+            for found in find(&self.decoder, candidate) {
+                match found {
+                    Found::Relevant(seen) if candidate.known => self.note(seen.event),
+                    Found::Ignored | Found::Unreadable { .. } if candidate.known => {}
+                    Found::Relevant(seen) => {
                         newest = newest.max(Some(seen.at));
                         self.route(&seen, handler, &mut inbox, position);
                         things.extend(changed_thing(&seen, &mut self.names));
                     }
-                    Decoded::Ignored(_) if candidate.whole => position.ignored += 1,
-                    Decoded::Ignored(_) => {
-                        self.park(file, candidate, "not a CloudTrail record: no whole record".into(), position)?;
+                    Found::Ignored => position.ignored += 1,
+                    Found::Unreadable { bytes, begin, why } => {
+                        let at = RecordAt { byte: candidate.at.byte + begin as u64, ..candidate.at };
+                        self.park(file, at, bytes, why.to_string(), position)?;
                     }
-                    Decoded::Poison(poison) => self.park(file, candidate, poison.to_string(), position)?,
                 }
             }
         }
@@ -100,7 +98,8 @@ impl Ingest {
         handler.metrics.records_relevant(position.relevant - before.relevant);
         handler.metrics.records_duplicate(position.duplicate - before.duplicate);
         handler.metrics.records_parked(position.poison - before.poison);
-        handler.board.records(candidates.len() as u64, now, newest);
+        let read = |at: &Position| at.relevant + at.ignored + at.duplicate + at.poison;
+        handler.board.records(read(position) - read(&before), now, newest);
         let started = std::time::Instant::now();
         handler.handle(inbox, now).await?;
         handler.metrics.handle_seconds(started.elapsed().as_secs_f64());
@@ -119,9 +118,7 @@ impl Ingest {
         } else {
             position.relevant += 1;
             position.refused += u64::from(matches!(seen.what, What::Refused { .. }));
-            if self.events.len() < EVENTS_MAX {
-                self.events.insert(seen.event);
-            }
+            self.note(seen.event);
         }
         if let Some(event) = SessionEvent::of(seen, &mut self.names) {
             let subject = Subject::Session(event.key.clone());
@@ -134,35 +131,111 @@ impl Ingest {
         }
     }
 
+    fn note(&mut self, event: EventId) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.insert(event);
+        }
+    }
+
     fn park(
         &mut self,
         file: &str,
-        candidate: &Candidate,
+        RecordAt { record, byte }: RecordAt,
+        content: &[u8],
         reason: String,
         position: &mut Position,
     ) -> Result<(), ParkedError> {
-        const LISTED_MAX: usize = 100;
         position.poison += 1;
-        let RecordAt { record, byte } = candidate.at;
-        let content = Some(candidate.bytes.clone());
-        let parked = Parked { file: file.to_owned(), record, byte, reason, content };
+        let parked = Parked { file: file.to_owned(), record, byte, reason, content: Some(content.to_owned()) };
         tracing::warn!(%parked, "parked");
         self.parked.write(&parked)?;
-        if self.parked_list.len() < LISTED_MAX {
-            self.parked_list.push(Parked { content: None, ..parked });
-        }
+        self.list(parked);
         Ok(())
     }
 
-    /// Parks a file that could not be read to its end.
-    pub fn park_file(&mut self, file: &str, reason: String) -> Result<(), ParkedError> {
-        let parked = Parked { file: file.to_owned(), record: 0, byte: 0, reason, content: None };
+    fn list(&mut self, parked: Parked) {
+        const LISTED_MAX: usize = 100;
+        if self.parked_list.len() < LISTED_MAX {
+            self.parked_list.push(Parked { content: None, ..parked });
+        }
+    }
+
+    /// Parks a file that could not be read to its end; `again` where an earlier run has told that already.
+    pub fn park_file(&mut self, file: &str, byte: u64, reason: String, again: bool) -> Result<(), ParkedError> {
+        let parked = Parked { file: file.to_owned(), record: 0, byte, reason, content: None };
         tracing::warn!(%parked, "parked");
-        self.parked.write(&parked)?;
-        self.parked.sync()?;
-        self.parked_list.push(parked);
+        if !again {
+            self.parked.write(&parked)?;
+            self.parked.sync()?;
+        }
+        self.list(parked);
         Ok(())
     }
 }
 
-use crate::input::RecordAt;
+/// What stands in a candidate.
+enum Found<'a> {
+    Relevant(Box<Observation<'a>>),
+    Ignored,
+    Unreadable { bytes: &'a [u8], begin: usize, why: Poison },
+}
+
+fn find<'a>(decoder: &Decoder, candidate: &'a Candidate) -> Vec<Found<'a>> {
+    let bytes = candidate.bytes.as_slice();
+    let whole = |why| Found::Unreadable { bytes, begin: 0, why };
+    let mut all = Vec::new();
+    match candidate.look {
+        Look::Whole => {
+            decoder.decode(bytes, &mut |one| all.push(one));
+            if let [Decoded::Poison(why @ Poison::Malformed(_))] = all.as_slice() {
+                return apart(decoder, bytes, &why.clone());
+            }
+        }
+        Look::Broken => decoder.decode_fully(bytes, &mut |one| {
+            all.push(match one {
+                // What has no whole frame is parked, even where it happens to parse.
+                Decoded::Ignored(_) => Decoded::Poison(Poison::Malformed("no whole record".into())),
+                Decoded::Relevant(_) | Decoded::Poison(_) => one,
+            });
+        }),
+        Look::TooLong => {
+            let bytes = &bytes[..bytes.len().min(PARKED_BYTES_MAX)];
+            return vec![Found::Unreadable { bytes, begin: 0, why: Poison::TooLong }];
+        }
+    }
+    all.into_iter().map(|one| found(one, whole)).collect()
+}
+
+fn found<'a>(one: Decoded<'a>, unreadable: impl FnOnce(Poison) -> Found<'a>) -> Found<'a> {
+    match one {
+        Decoded::Relevant(seen) => Found::Relevant(seen),
+        Decoded::Ignored(_) => Found::Ignored,
+        Decoded::Poison(why) => unreadable(why),
+    }
+}
+
+/// Takes a value apart that is not one: several records can stand in one line.
+fn apart<'a>(decoder: &Decoder, value: &'a [u8], why: &Poison) -> Vec<Found<'a>> {
+    let (mut all, mut splitter, mut begin) = (Vec::new(), Splitter::default(), 0);
+    loop {
+        let (piece, done) = splitter.next(&value[begin..], true);
+        match piece {
+            Piece::Whole(range) if range.len() < value.len() => {
+                let (from, bytes) = (begin + range.start, &value[begin + range.start..begin + range.end]);
+                decoder.decode(bytes, &mut |one| {
+                    all.push(found(one, |why| Found::Unreadable { bytes, begin: from, why }));
+                });
+            }
+            Piece::Broken(range) if range.len() < value.len() => {
+                let (from, bytes) = (begin + range.start, &value[begin + range.start..begin + range.end]);
+                all.push(Found::Unreadable { bytes, begin: from, why: why.clone() });
+            }
+            Piece::End => return all,
+            Piece::Whole(_) | Piece::Broken(_) | Piece::TooLong(_) | Piece::More => {
+                all.push(Found::Unreadable { bytes: &value[begin..], begin, why: why.clone() });
+                return all;
+            }
+        }
+        begin += done;
+    }
+}

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use board::Board;
 pub use ingest::{Ingest, IngestError};
-pub use source::{Batch, Candidate, Position, SourceReader, checkpoint_name};
+pub use source::{Batch, Candidate, Head, Look, Position, SourceReader, checkpoint_name};
 pub use summarize::summarize;
 
 use crate::{
@@ -33,8 +33,6 @@ const DEMONSTRATION_TICK: Duration = Duration::from_millis(100);
 const STATUS_TICK: Duration = Duration::from_millis(250);
 const SWEEP_TICK: Duration = Duration::from_secs(5);
 const RECONCILE_TICK: Duration = Duration::from_secs(15);
-/// How long a stopping service waits for work that is already due, in all.
-const SETTLE_MAX: Duration = Duration::from_secs(20);
 
 /// Why the service stopped before its time.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +73,8 @@ pub struct Signals {
     pub stop: CancellationToken,
     /// When to stop by itself.
     pub until: Option<Instant>,
+    /// How long a stop may take to do what is due already.
+    pub drain_max: Duration,
     /// Where the status goes.
     pub status: watch::Sender<Status>,
     /// Shows that records are taken in.
@@ -112,7 +112,7 @@ pub async fn run<S: Store, H: Hands>(
     positions: &mut BTreeMap<Arc<str>, Position>,
     signals: Signals,
 ) -> Result<Summary, RunError> {
-    let found = handler.recover().await?;
+    let found = handler.recover(now()).await?;
     if found > 0 {
         handler.board.notice(now(), HappeningKind::Notice, format!("{found} subjects to go on with"));
     }
@@ -170,8 +170,10 @@ fn ticker(every: Duration) -> tokio::time::Interval {
 }
 
 async fn sleep_until(at: Option<Now>) {
-    match at {
-        Some(at) => tokio::time::sleep(Duration::from_millis((at.0 - now().0).max(0) as u64)).await,
+    match at.map(|at| at.0 - now().0) {
+        // A timer, however short, would lose against a source that never rests.
+        Some(..=0) => {}
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms as u64)).await,
         None => std::future::pending().await,
     }
 }
@@ -186,16 +188,10 @@ async fn next_batch(source: &mut Source, tick: &mut tokio::time::Interval) -> Op
             let candidates = events.into_iter().enumerate().map(|(at, bytes)| Candidate {
                 bytes,
                 at: RecordAt { record: at as u64 + 1, byte: 0 },
-                whole: true,
+                look: Look::Whole,
+                known: false,
             });
-            Some(Batch {
-                file: "demonstration".into(),
-                candidates: candidates.collect(),
-                ignored: 0,
-                values: 0,
-                bytes: 0,
-                failure: None,
-            })
+            Some(Batch { file: "demonstration".into(), candidates: candidates.collect(), ..Batch::default() })
         }
     }
 }
@@ -208,39 +204,53 @@ async fn take<S: Store, H: Hands>(
     batch: Batch,
 ) -> Result<(), RunError> {
     let position = positions.entry(Arc::clone(&batch.file)).or_default();
+    if batch.anew {
+        *position = match batch.head {
+            Some(_) => Position { values: 0, bytes_before: position.bytes, failed_at: None, ..*position },
+            // What is read only once begins with every start.
+            None => Position::default(),
+        };
+    }
     let before = *position;
+    position.head = batch.head.unwrap_or(position.head);
     position.ignored += batch.ignored;
     ingest.take(handler, &batch.file, &batch.candidates, position, now()).await?;
     if let Some(reason) = batch.failure {
-        ingest.park_file(&batch.file, reason)?;
+        ingest.park_file(&batch.file, batch.bytes, reason, position.failed_at == Some(batch.bytes))?;
+        position.failed_at = Some(batch.bytes);
         handler.board.notice(now(), HappeningKind::Parked, format!("{} cannot be read on", batch.file));
     }
-    let bytes: usize = batch.candidates.iter().map(|candidate| candidate.bytes.len()).sum();
-    (position.values, position.bytes) = if batch.values > 0 {
-        (batch.values, batch.bytes)
+    if batch.values == 0 {
+        position.values += batch.candidates.len() as u64;
+        position.bytes += batch.candidates.iter().map(|candidate| candidate.bytes.len() as u64).sum::<u64>();
     } else {
-        (before.values + batch.candidates.len() as u64, before.bytes + bytes as u64)
-    };
-    let counts = handler.board.counts();
-    counts.records_relevant += position.relevant - before.relevant;
-    counts.records_ignored += position.ignored - before.ignored;
-    counts.records_duplicate += position.duplicate - before.duplicate;
-    counts.records_poison += position.poison - before.poison;
-    let read = |at: &Position| at.relevant + at.ignored + at.duplicate + at.poison;
-    counts.records_read += read(position) - read(&before);
-    handler.metrics.records_read(read(position) - read(&before));
-    handler.metrics.records_ignored(position.ignored - before.ignored);
-    if batch.values > 0 {
+        position.values = position.values.max(batch.values);
+        position.bytes = position.bytes.max(position.bytes_before + batch.bytes);
+    }
+    count(handler, &before, position);
+    if batch.head.is_some() && *position != before {
         let kept = serde_json::to_vec(position).unwrap_or_default();
         handler.store.set_checkpoint(&checkpoint_name(&batch.file), &kept).await?;
     }
     Ok(())
 }
 
+fn count<S: Store, H: Hands>(handler: &mut Handler<S, H>, before: &Position, after: &Position) {
+    let counts = handler.board.counts();
+    counts.records_relevant += after.relevant - before.relevant;
+    counts.records_ignored += after.ignored - before.ignored;
+    counts.records_duplicate += after.duplicate - before.duplicate;
+    counts.records_poison += after.poison - before.poison;
+    let read = |at: &Position| at.relevant + at.ignored + at.duplicate + at.poison;
+    counts.records_read += read(after) - read(before);
+    handler.metrics.records_read(read(after) - read(before));
+    handler.metrics.records_ignored(after.ignored - before.ignored);
+}
+
 /// Does what is due already, so that nothing known is left undone. What is due later waits in the store.
 async fn settle<S: Store, H: Hands>(handler: &mut Handler<S, H>, signals: &Signals) -> Result<(), RunError> {
     let begun = Instant::now();
-    while begun.elapsed() < SETTLE_MAX {
+    while begun.elapsed() < signals.drain_max {
         let now = now().plus_ms(TICK_MS);
         if handler.schedule.next_at().is_none_or(|next| next > now) {
             break;

@@ -1,16 +1,23 @@
 //! Real events as a source: files are read on a thread of their own, from where they were left.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    io::{self, Read, Seek},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use sessionwarden_machine::decode::{Decoder, Piece, Screen, Splitter};
+use sessionwarden_machine::{
+    decode::{Decoder, Piece, Screen, Splitter},
+    ids::EventId,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +29,10 @@ const BATCH_VALUES: u64 = 65_536;
 const BATCH_CANDIDATES: usize = 512;
 const READ_BYTES: usize = 256 << 10;
 const FOLLOW: Duration = Duration::from_millis(250);
+/// How often a follower looks for new files.
+const RESCAN: Duration = Duration::from_secs(1);
+/// By so many first bytes a file is known again.
+const HEAD_BYTES: usize = 1_024;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// How far a file was read, and what was found up to there.
@@ -39,8 +50,46 @@ pub struct Position {
     pub poison: u64,
     /// Calls that AWS refused.
     pub refused: u64,
-    /// Bytes of the file up to there (uncompressed).
+    /// Bytes read from the disk, before decompression.
     pub bytes: u64,
+    /// Those of them that belong to an earlier content of the file.
+    #[serde(default)]
+    pub bytes_before: u64,
+    /// After how many bytes it could not be read on, where that was so.
+    #[serde(default)]
+    pub failed_at: Option<u64>,
+    /// How the file begins.
+    #[serde(default)]
+    pub head: Head,
+}
+
+/// How a file begins: another file under the same name is read from its own beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    bytes: usize,
+    digest: u64,
+}
+
+impl Head {
+    fn of(first: &[u8]) -> Self {
+        Self { bytes: first.len(), digest: EventId::of_content(first).0 as u64 }
+    }
+
+    /// Whether a file that begins with `first` can be the one this was made of.
+    fn fits(self, first: &[u8]) -> bool {
+        first.get(..self.bytes).is_some_and(|first| self.bytes == 0 || Self::of(first) == self)
+    }
+}
+
+/// How a value looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Whole.
+    Whole,
+    /// Not whole: half a record, or garbage.
+    Broken,
+    /// The beginning of something longer than is read.
+    TooLong,
 }
 
 /// A value that may matter.
@@ -50,12 +99,14 @@ pub struct Candidate {
     pub bytes: Vec<u8>,
     /// Where it stands.
     pub at: RecordAt,
-    /// It looks whole.
-    pub whole: bool,
+    /// How it looks.
+    pub look: Look,
+    /// An earlier run has handled it: it is passed again so that its repetitions are known.
+    pub known: bool,
 }
 
 /// A stretch of one file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The file.
     pub file: Arc<str>,
@@ -69,6 +120,10 @@ pub struct Batch {
     pub bytes: u64,
     /// Why the file could not be read to its end.
     pub failure: Option<String>,
+    /// How the file begins; nothing for what is read only once.
+    pub head: Option<Head>,
+    /// The first of another file than the one that was read under this name before, or of what is read only once.
+    pub anew: bool,
 }
 
 /// Reads `files` one after the other, each from after as many values as `positions` says, and sends what may matter.
@@ -90,52 +145,51 @@ impl SourceReader {
         let decoder = Decoder::default();
         let mut open: Vec<OpenFile> = Vec::new();
         let mut fresh: Vec<(InputFile, Position)> = std::mem::take(&mut self.files);
-        let mut known: Vec<InputFile> = Vec::new();
+        let mut known: BTreeSet<String> = BTreeSet::new();
         loop {
             for (file, position) in fresh.drain(..) {
-                known.push(file.clone());
+                known.insert(file.name());
                 match OpenFile::open(&file, position, self.follow) {
-                    Ok(file) => open.push(file),
+                    Ok(mut opened) => {
+                        if !opened.read_on(&decoder, out, stop) {
+                            return;
+                        }
+                        if !opened.over && self.follow {
+                            open.push(opened);
+                        }
+                    }
                     Err(error) => {
-                        let failed = failed(&file.name().into(), position, &error);
-                        if out.blocking_send(failed).is_err() {
+                        if out.blocking_send(failed(&file, position, &error)).is_err() {
                             return;
                         }
                     }
-                }
-                if let Some(last) = open.last_mut()
-                    && !last.read_on(&decoder, out, stop)
-                {
-                    return;
-                }
-                if !self.follow {
-                    open.clear();
                 }
             }
             if !self.follow || stop.is_cancelled() {
                 return;
             }
-            std::thread::sleep(FOLLOW);
-            for file in &mut open {
-                if !file.read_on(&decoder, out, stop) {
-                    return;
+            let rescanned = Instant::now();
+            while rescanned.elapsed() < RESCAN && !stop.is_cancelled() {
+                std::thread::sleep(FOLLOW);
+                for file in &mut open {
+                    if !file.read_on(&decoder, out, stop) {
+                        return;
+                    }
                 }
             }
-            let same = |one: &InputFile, other: &InputFile| one.name() == other.name();
-            let found = (self.rescan)().into_iter().filter(|file| !known.iter().any(|known| same(known, file)));
+            let found = (self.rescan)().into_iter().filter(|file| !known.contains(&file.name()));
             fresh = found.map(|file| (file.clone(), (self.position_of)(&file))).collect();
         }
     }
 }
 
-fn failed(file: &Arc<str>, position: Position, error: &io::Error) -> Batch {
+fn failed(file: &InputFile, position: Position, error: &io::Error) -> Batch {
     Batch {
-        file: Arc::clone(file),
-        candidates: Vec::new(),
-        ignored: 0,
+        file: file.name().into(),
         values: position.values,
-        bytes: position.bytes,
-        failure: Some(error.to_string()),
+        bytes: position.bytes - position.bytes_before,
+        failure: Some(format!("cannot be read: {error}")),
+        ..Batch::default()
     }
 }
 
@@ -143,6 +197,8 @@ fn failed(file: &Arc<str>, position: Position, error: &io::Error) -> Batch {
 struct OpenFile {
     name: Arc<str>,
     from: Box<dyn Read + Send>,
+    /// Of what is compressed: the bytes read from the disk.
+    disk_bytes: Option<Arc<AtomicU64>>,
     buffer: Vec<u8>,
     begin: usize,
     splitter: Splitter,
@@ -150,31 +206,54 @@ struct OpenFile {
     bytes: u64,
     /// Values that an earlier run has handled.
     skip: u64,
+    head: Option<Head>,
+    anew: bool,
     follow: bool,
+    /// How the last value looked: after half a record the early end is told already.
+    last: Look,
     over: bool,
 }
 
 impl OpenFile {
     fn open(file: &InputFile, position: Position, follow: bool) -> io::Result<Self> {
-        let (from, plain): (Box<dyn Read + Send>, bool) = match file {
-            InputFile::Stdin => (Box::new(io::stdin()), true),
+        let disk_bytes = Arc::new(AtomicU64::new(0));
+        let counted = |inner: Box<dyn Read + Send>| Counted { inner, bytes: Arc::clone(&disk_bytes) };
+        let (from, first, head) = match file {
+            InputFile::Stdin => {
+                let mut first = vec![0; GZIP_MAGIC.len()];
+                let filled = read_full(&mut io::stdin(), &mut first)?;
+                first.truncate(filled);
+                let all = io::Cursor::new(first.clone()).chain(io::stdin());
+                (counted(Box::new(all)), first, None)
+            }
             InputFile::File { path, .. } => {
-                let plain = !is_gzip(path)?;
-                let file = File::open(path)?;
-                (if plain { Box::new(file) } else { Box::new(MultiGzDecoder::new(file)) }, plain)
+                let mut from = File::open(path)?;
+                let mut first = vec![0; HEAD_BYTES];
+                let filled = read_full(&mut from, &mut first)?;
+                first.truncate(filled);
+                // A pipe has no beginning to go back to.
+                match from.rewind() {
+                    Ok(()) => (counted(Box::new(from)), first.clone(), Some(Head::of(&first))),
+                    Err(_) => (counted(Box::new(io::Cursor::new(first.clone()).chain(from))), first, None),
+                }
             }
         };
-        let stdin = matches!(file, InputFile::Stdin);
+        let plain = !first.starts_with(&GZIP_MAGIC);
+        let same = head.is_some() && position.head.fits(&first);
         Ok(Self {
             name: file.name().into(),
-            from,
+            from: if plain { Box::new(from) } else { Box::new(MultiGzDecoder::new(from)) },
+            disk_bytes: (!plain).then_some(disk_bytes),
             buffer: Vec::new(),
             begin: 0,
             splitter: Splitter::default(),
             values: 0,
             bytes: 0,
-            skip: if stdin { 0 } else { position.values },
-            follow: follow && plain && !stdin,
+            skip: if same { position.values } else { 0 },
+            head,
+            anew: !same,
+            follow: follow && plain && head.is_some(),
+            last: Look::Whole,
             over: false,
         })
     }
@@ -187,52 +266,72 @@ impl OpenFile {
             let failure = self.fill(&mut read).err();
             let last = read == 0 && (!self.follow || failure.is_some());
             self.over = last;
-            loop {
-                let (piece, done) = self.splitter.next(&self.buffer[self.begin..], last);
-                let (range, whole) = match piece {
-                    Piece::Whole(range) => (range, true),
-                    Piece::Broken(range) | Piece::TooLong(range) => (range, false),
-                    Piece::More | Piece::End => {
-                        self.begin += done;
-                        self.bytes += done as u64;
-                        break;
-                    }
-                };
-                self.values += 1;
-                if self.values > self.skip {
-                    let value = &self.buffer[self.begin + range.start..self.begin + range.end];
-                    if whole && decoder.screen(value) == Screen::Irrelevant && simdutf8::basic::from_utf8(value).is_ok()
-                    {
-                        batch.ignored += 1;
-                    } else {
-                        let at = RecordAt { record: self.values, byte: self.bytes + range.start as u64 };
-                        batch.candidates.push(Candidate { bytes: value.to_vec(), at, whole });
-                    }
-                }
-                self.begin += done;
-                self.bytes += done as u64;
-                if batch.candidates.len() >= BATCH_CANDIDATES || batch.ignored >= BATCH_VALUES {
-                    let next = self.batch();
-                    let mut full = std::mem::replace(&mut batch, next);
-                    (full.values, full.bytes) = (self.values, self.bytes);
-                    if out.blocking_send(full).is_err() {
-                        return false;
-                    }
-                }
+            if !self.split(last, decoder, &mut batch, out) {
+                return false;
             }
-            batch.failure = failure.map(|error| format!("{error} (after byte {})", self.bytes));
+            batch.failure = match failure {
+                Some(error) => Some(format!("cannot be read beyond byte {}: {error}", self.bytes)),
+                None if last && self.splitter.is_inside() && self.last != Look::Broken => {
+                    Some(format!("cannot be read beyond byte {}: the list of records is not closed", self.bytes))
+                }
+                None => None,
+            };
             if read == 0 {
                 break;
             }
         }
-        (batch.values, batch.bytes) = (self.values, self.bytes);
         let empty = batch.candidates.is_empty() && batch.ignored == 0 && batch.failure.is_none();
-        empty || out.blocking_send(batch).is_ok()
+        empty || self.send(batch, out)
+    }
+
+    /// Returns false when nobody listens any more.
+    fn send(&mut self, mut batch: Batch, out: &mpsc::Sender<Batch>) -> bool {
+        batch.values = self.values;
+        batch.bytes = self.disk_bytes.as_ref().map_or(self.bytes, |bytes| bytes.load(Ordering::Relaxed));
+        batch.anew = std::mem::take(&mut self.anew);
+        out.blocking_send(batch).is_ok()
+    }
+
+    /// Takes apart what was read. Returns false when nobody listens any more.
+    fn split(&mut self, last: bool, decoder: &Decoder, batch: &mut Batch, out: &mpsc::Sender<Batch>) -> bool {
+        loop {
+            let (piece, done) = self.splitter.next(&self.buffer[self.begin..], last);
+            let (range, look) = match piece {
+                Piece::Whole(range) => (range, Look::Whole),
+                Piece::Broken(range) => (range, Look::Broken),
+                Piece::TooLong(range) => (range, Look::TooLong),
+                Piece::More | Piece::End => {
+                    self.begin += done;
+                    self.bytes += done as u64;
+                    return true;
+                }
+            };
+            self.values += 1;
+            self.last = look;
+            let value = &self.buffer[self.begin + range.start..self.begin + range.end];
+            let known = self.values <= self.skip;
+            let irrelevant = look == Look::Whole
+                && decoder.screen(value) == Screen::Irrelevant
+                && simdutf8::basic::from_utf8(value).is_ok();
+            if !irrelevant {
+                let at = RecordAt { record: self.values, byte: self.bytes + range.start as u64 };
+                batch.candidates.push(Candidate { bytes: value.to_vec(), at, look, known });
+            } else if !known {
+                batch.ignored += 1;
+            }
+            self.begin += done;
+            self.bytes += done as u64;
+            if batch.candidates.len() >= BATCH_CANDIDATES || batch.ignored >= BATCH_VALUES {
+                let full = std::mem::replace(batch, self.batch());
+                if !self.send(full, out) {
+                    return false;
+                }
+            }
+        }
     }
 
     fn batch(&self) -> Batch {
-        let file = Arc::clone(&self.name);
-        Batch { file, candidates: Vec::new(), ignored: 0, values: self.values, bytes: self.bytes, failure: None }
+        Batch { file: Arc::clone(&self.name), head: self.head, ..Batch::default() }
     }
 
     fn fill(&mut self, read: &mut usize) -> io::Result<()> {
@@ -252,11 +351,31 @@ impl OpenFile {
     }
 }
 
-fn is_gzip(path: &Path) -> io::Result<bool> {
-    let mut magic = [0; 2];
-    let mut file = File::open(path)?;
-    let read = file.read(&mut magic)?;
-    Ok(read == 2 && magic == GZIP_MAGIC)
+/// Counts the bytes that pass.
+struct Counted {
+    inner: Box<dyn Read + Send>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.inner.read(buffer)?;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
+fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < into.len() {
+        match from.read(&mut into[filled..]) {
+            Ok(0) => break,
+            Ok(bytes) => filled += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// The name under which a file's position is kept.

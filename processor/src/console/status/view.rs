@@ -22,8 +22,8 @@ const COLUMNS: [(&str, Constraint, u16); 9] = [
     ("account", Constraint::Length(12), 0),
     ("region", Constraint::Length(14), 150),
     ("principal", Constraint::Fill(2), 100),
-    ("node", Constraint::Length(19), 110),
-    ("document", Constraint::Fill(2), 150),
+    ("node", Constraint::Length(20), 110),
+    ("document", Constraint::Fill(3), 150),
     ("age", Constraint::Length(7), 0),
     ("controls", Constraint::Fill(3), 0),
 ];

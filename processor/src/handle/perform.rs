@@ -1,0 +1,100 @@
+//! Performs effects.
+
+use std::collections::BTreeSet;
+
+use sessionwarden_machine::{
+    account::AccountInput,
+    effect::{Effect, RemedyResult},
+    ids::{EffectId, Now, Subject},
+    session::Input,
+};
+use sessionwarden_store::Store;
+
+use super::{HandleError, Handler, Inbox, News};
+use crate::{effects::result_of, ports::Hands};
+
+impl<S: Store, H: Hands> Handler<S, H> {
+    /// Performs effects, and returns their results as news.
+    pub(super) async fn execute(
+        &mut self,
+        wanted: Vec<(Subject, Vec<Effect>)>,
+        now: Now,
+    ) -> Result<Inbox, HandleError> {
+        // Accounts count first: a session's count is done once its account has it.
+        let mut counts = Inbox::new();
+        for (_, effects) in &wanted {
+            for effect in effects {
+                if let Effect::Count { counted, .. } = effect {
+                    let news = News::Account(AccountInput::Counted(counted.clone()));
+                    counts.entry(Subject::Account(counted.session.account)).or_default().push(news);
+                }
+            }
+        }
+        let mut all = self.step_all(counts, now).await?;
+        all.extend(wanted);
+        // An account that had news of its own, and now a count, asks twice for the same.
+        let mut asked = BTreeSet::new();
+        for (_, effects) in &mut all {
+            effects.retain(|effect| asked.insert(effect.id().clone()));
+        }
+        let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
+        let written: BTreeSet<EffectId> = self.reports.write(&every, now)?.into_iter().collect();
+        let mut inbox = Inbox::new();
+        for (subject, effects) in all {
+            let mut news = Vec::new();
+            let mut done = Vec::new();
+            for effect in effects {
+                self.board.effect(&effect, now);
+                let (kind, result) = match &effect {
+                    Effect::Report(_) | Effect::Close { .. } => {
+                        if written.contains(effect.id()) {
+                            done.push(effect.id().clone());
+                        }
+                        ("report", "done")
+                    }
+                    Effect::Count { id, .. } => {
+                        done.push(id.clone());
+                        ("count", "done")
+                    }
+                    Effect::Terminate { session, .. } => {
+                        let Some(hands) = &self.hands else { continue };
+                        let result = result_of(hands.terminate(session).await);
+                        self.metrics.termination(name_of(&result));
+                        news.push(News::Session(Input::Tried { result: result.clone() }));
+                        ("terminate", name_of(&result))
+                    }
+                    Effect::Quarantine { account, .. } => {
+                        let Some(hands) = &self.hands else { continue };
+                        let result = result_of(hands.lock(*account).await);
+                        news.push(News::Account(AccountInput::LockTried(result.clone())));
+                        ("quarantine", name_of(&result))
+                    }
+                    Effect::Release { account, .. } => {
+                        let Some(hands) = &self.hands else { continue };
+                        let result = result_of(hands.unlock(*account).await);
+                        news.push(News::Account(AccountInput::ReleaseTried(result.clone())));
+                        ("release", name_of(&result))
+                    }
+                };
+                self.metrics.effect(kind, result);
+            }
+            if !done.is_empty() {
+                news.push(News::Done(done));
+            }
+            if !news.is_empty() {
+                inbox.entry(subject).or_default().extend(news);
+            }
+        }
+        Ok(inbox)
+    }
+}
+
+fn name_of(result: &RemedyResult) -> &'static str {
+    match result {
+        RemedyResult::Planned => "planned",
+        RemedyResult::Done => "done",
+        RemedyResult::Unneeded => "unneeded",
+        RemedyResult::Failed(_) => "failed",
+        RemedyResult::Refused(_) => "refused",
+    }
+}

@@ -1,0 +1,82 @@
+//! What a step's outcome is shown by: timers, the board, the invariants.
+
+use std::sync::Arc;
+
+use sessionwarden_machine::{
+    ids::{Now, Subject},
+    invariants::{check_account, check_session},
+    session::{Rules, Verdict},
+};
+use sessionwarden_store::Store;
+
+use super::{Handler, State, Stepped};
+use crate::{console::HappeningKind, ports::Hands};
+
+impl<S: Store, H: Hands> Handler<S, H> {
+    /// After a save: timers, the board, the invariants.
+    pub(super) fn settle(&mut self, subject: &Subject, step: &Stepped, now: Now) {
+        self.dues.insert(subject.clone(), step.item.due.as_ref().map(|due| due.at));
+        self.show(step.before.as_ref(), &step.state, now);
+        let broken = match &step.state {
+            State::Session(session) => {
+                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
+                let verdict = session.verdict(&mut rules);
+                let due = step.item.due.as_ref().map(|due| due.at);
+                check_session(session, &verdict, due, now, &self.settings)
+            }
+            State::Account(account) => check_account(account, &self.settings),
+            State::Incident(_) => Vec::new(),
+        };
+        for one in broken {
+            tracing::error!(invariant = one.id, subject = one.subject, "{}", one.what);
+            self.metrics.invariant_violation(one.id);
+        }
+    }
+
+    /// Takes a state that is found in the store into the board and the organisation's caps.
+    pub(crate) fn remember(&mut self, state: &State, now: Now) {
+        if let State::Account(account) = state {
+            self.note_lock(account);
+        }
+        self.board.found(state);
+        self.show(None, state, now);
+    }
+
+    /// Takes the change of a state into the board.
+    fn show(&mut self, before: Option<&State>, state: &State, now: Now) {
+        match state {
+            State::Session(session) => {
+                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
+                let verdict = session.verdict(&mut rules);
+                let before = match before {
+                    Some(State::Session(before)) => Some(&**before),
+                    Some(State::Account(_) | State::Incident(_)) | None => None,
+                };
+                self.board.session(before, session, &verdict, &self.settings);
+                if !self.settings.organization {
+                    self.tell_not_evaluated(&verdict, now);
+                }
+            }
+            State::Account(account) => {
+                if let Some(episode) = &account.episode {
+                    let locked = episode.locked_at.is_some() && episode.holds();
+                    self.board.account(account.account, locked);
+                }
+            }
+            State::Incident(_) => {}
+        }
+    }
+
+    /// Says once of each control that it needs evidence which nobody here can give.
+    fn tell_not_evaluated(&mut self, verdict: &Verdict, now: Now) {
+        for open in &verdict.unproven {
+            if self.not_evaluated.insert(Arc::clone(&open.control)) {
+                let needs: Vec<&str> = open.needs.iter().map(|kind| kind.as_str()).collect();
+                let text =
+                    format!("{} is not evaluated: only an organisation could tell {}", open.control, needs.join(", "));
+                tracing::info!("{text}");
+                self.board.notice(now, HappeningKind::Notice, text);
+            }
+        }
+    }
+}
