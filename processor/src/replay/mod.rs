@@ -89,7 +89,7 @@ pub fn replay(
     let work = Work::new(files);
     let finished = AtomicBool::new(false);
     let (folds, mut counts) = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let watcher = scope.spawn(|| {
             while !finished.load(Ordering::Relaxed) {
                 on_progress(&progress);
                 std::thread::park_timeout(Duration::from_millis(100));
@@ -107,6 +107,8 @@ pub fn replay(
             .collect();
         let gathered: Result<Vec<_>, _> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         finished.store(true, Ordering::Relaxed);
+        // Or else the answer waits for the next look.
+        watcher.thread().unpark();
         gathered.map(|gathered| gathered.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()).map_err(|_| ReplayError::Thread)
     })?;
     on_progress(&progress);
