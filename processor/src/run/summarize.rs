@@ -71,8 +71,10 @@ fn add<S: Store, H: Hands>(summary: &mut Summary, handler: &mut Handler<S, H>, s
             }
             if !handler.settings.organization {
                 for open in verdict.unproven {
-                    let needs = open.needs.iter().map(|kind| kind.as_str().to_owned()).collect();
-                    summary.not_evaluated.entry(open.control.to_string()).or_insert(needs);
+                    let needs = summary.not_evaluated.entry(open.control.to_string()).or_default();
+                    needs.extend(open.needs.iter().map(|kind| kind.as_str().to_owned()));
+                    needs.sort_unstable();
+                    needs.dedup();
                 }
             }
             incidents(summary, session.done.iter().flat_map(|done| done.iter()));
