@@ -100,7 +100,7 @@ fn a_truncated_gzip_is_read_as_far_as_it_goes() {
 fn a_line_of_ten_megabytes_is_no_trouble() {
     let mut lines = events(50);
     lines.insert(25, format!("{{\"eventName\":\"GetObject\",\"x\":\"{}\"}}", "y".repeat(10 << 20)));
-    lines.insert(26, lines[1].replacen("{", &format!("{{\"pad\":\"{}\",", "z".repeat(10 << 20)), 1));
+    lines.insert(26, lines[1].replacen('{', &format!("{{\"pad\":\"{}\",", "z".repeat(10 << 20)), 1));
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("e.jsonl");
     write_lines(&source, &lines);
@@ -122,7 +122,7 @@ fn what_is_not_there_is_a_mistake_and_what_cannot_be_read_is_parked() {
     }
     let closed = folder.path().join("closed.json");
     write_lines(&closed, &events(10));
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&closed).is_ok() {
         eprintln!("not run: this user reads everything");
         return;

@@ -48,7 +48,9 @@ fn a_run_comes_to_the_same_as_a_replay() {
         let expected = replayed(&source);
         let data = tempfile::tempdir().unwrap();
         let mut args = vec!["--format", "json"];
-        source.iter().for_each(|path| args.extend(["--source", path]));
+        for path in &source {
+            args.extend(["--source", path]);
+        }
         let (found, code) = summary(&run(data.path(), &args));
         assert_eq!((shared(&found), code), (shared(&expected), 0), "{source:?}");
         assert_eq!(shared(&found)["sessions"], shared(&all)["sessions"]);
