@@ -19,6 +19,7 @@ use sessionwarden_machine::{
     settings::Settings,
 };
 use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
+use tracing::Instrument;
 
 use crate::{
     effects::{Reports, WriteError},
@@ -107,6 +108,8 @@ pub struct Handler<S, H> {
     dues: BTreeMap<Subject, Option<Now>>,
     /// Controls that were said not to be evaluated.
     not_evaluated: BTreeSet<Arc<str>>,
+    /// How often verdicts came from memory and from the policy, as last told to the metrics.
+    judged: (u64, u64),
 }
 
 impl<S: Store, H: Hands> Handler<S, H> {
@@ -134,11 +137,20 @@ impl<S: Store, H: Hands> Handler<S, H> {
             locks: BTreeMap::new(),
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),
+            judged: (0, 0),
         }
     }
 
     /// Takes news in, and does everything that follows from them. On return all of it is durable.
-    pub async fn handle(&mut self, mut inbox: Inbox, now: Now) -> Result<(), HandleError> {
+    pub async fn handle(&mut self, inbox: Inbox, now: Now) -> Result<(), HandleError> {
+        if inbox.is_empty() {
+            return Ok(());
+        }
+        let span = tracing::info_span!("handle", subjects = inbox.len());
+        self.handle_all(inbox, now).instrument(span).await
+    }
+
+    async fn handle_all(&mut self, mut inbox: Inbox, now: Now) -> Result<(), HandleError> {
         for _ in 0..ROUNDS_MAX {
             if inbox.is_empty() {
                 break;
@@ -155,6 +167,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 self.schedule.set(at, subject);
             }
         }
+        let (hits, misses) = self.verdicts.asked();
+        self.metrics.judged(hits - self.judged.0, misses - self.judged.1);
+        self.judged = (hits, misses);
         Ok(())
     }
 
@@ -170,7 +185,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 }
                 stepped.push((subject.clone(), step));
             }
-            let mut saved = if writes.is_empty() { Vec::new() } else { self.store.save(writes).await? }.into_iter();
+            let mut saved = if writes.is_empty() {
+                Vec::new()
+            } else {
+                let span = tracing::info_span!("save", writes = writes.len());
+                self.store.save(writes).instrument(span).await?
+            }
+            .into_iter();
             let mut lost = Vec::new();
             for (subject, step) in stepped {
                 if step.changed && saved.next() == Some(Saved::Conflict) {

@@ -9,6 +9,7 @@ use sessionwarden_machine::{
     session::{Gathered, Input, Life, LogLook, Phase, Rules},
 };
 use sessionwarden_store::Store;
+use tracing::Instrument;
 
 use crate::{
     effects::{Question, gather},
@@ -99,7 +100,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         for ((account, region), keys) in rounds(questions.keys().cloned()) {
             let asked = keys.into_iter().filter_map(|key| questions.get(&key).map(|question| (key, *question)));
             let asked = asked.collect();
-            answers.extend(gather(hands, (account, &region), &asked, now).await);
+            let span = tracing::info_span!("gather", %account, %region);
+            answers.extend(gather(hands, (account, &region), &asked, now).instrument(span).await);
         }
         answers
     }

@@ -139,7 +139,8 @@ pub fn build<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&settings.log_level)?;
+    // The exporter's own life is no news; a level set for it by name still wins.
+    let filter = EnvFilter::try_new(format!("opentelemetry_sdk=warn,{}", settings.log_level))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
         LogFormat::Human => lines.with_ansi(colours).with_filter(filter).boxed(),

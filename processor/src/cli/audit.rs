@@ -1,11 +1,10 @@
 //! `sessionwarden audit`.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
-use anyhow::Context;
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::{FAILED, Failure, Format, OK};
+use super::{Failure, Format, OK, write_result};
 use crate::{
     audit::{self, AuditError},
     feed::FileError,
@@ -52,8 +51,6 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
             text + "head " + &summary.head_hash + "\n"
         }
     };
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.context("cannot write the result").map_err(|error| Failure { code: FAILED, error })?;
+    write_result(&text)?;
     Ok(OK)
 }

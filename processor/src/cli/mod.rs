@@ -8,8 +8,9 @@ mod replay;
 mod report;
 mod run;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
@@ -77,10 +78,26 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("sessionwarden: {:#}", failure.error);
+            eprintln!("sessionwarden: {}", told_once(&failure.error));
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Writes a result to standard output: a full disk or a closed pipe there is a failure like any other.
+fn write_result(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.context("cannot write the result").map_err(Failure::failed)
+}
+
+/// An error with its causes, leaving out those that the messages before them tell already.
+fn told_once(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
 }
 
 /// The configuration from `file` and the environment.

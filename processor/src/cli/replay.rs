@@ -13,7 +13,7 @@ use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use sessionwarden_machine::ids::{EventTime, Now};
 
-use super::{Failure, Format, report};
+use super::{Failure, Format, report, write_result};
 use crate::{
     input::{InputFile, expand},
     policy,
@@ -108,13 +108,13 @@ fn print(args: &Args, summary: &Summary, options: &Options) -> Result<(), Failur
         Format::Human => report::human(summary, &options.judge),
     };
     let feed_on_stdout = args.feed.as_deref().is_some_and(|feed| feed == Path::new("-"));
-    let written = if feed_on_stdout {
-        std::io::stderr().write_all(text.as_bytes())
-    } else {
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush())
-    };
-    written.context("cannot write the result").map_err(|error| Failure { code: super::FAILED, error })
+    if feed_on_stdout {
+        return std::io::stderr()
+            .write_all(text.as_bytes())
+            .context("cannot write the result")
+            .map_err(Failure::failed);
+    }
+    write_result(&text)
 }
 
 /// An output that is also an input, or another output, would be destroyed.

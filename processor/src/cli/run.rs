@@ -19,7 +19,7 @@ use sessionwarden_store::{Backend, Embedded, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, Failure, Format, report};
+use super::{FAILED, Failure, Format, report, write_result};
 use crate::{
     audit::AuditFile,
     config::{BackendKind, Config},
@@ -110,10 +110,11 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         .map_err(Failure::failed)?;
     let summary = runtime.block_on(serve(args, &config, &judge, files))?;
     runtime.shutdown_timeout(Duration::from_secs(1));
-    match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&summary).map_err(Failure::failed)?),
-        Format::Human => print!("{}", report::human(&summary, &judge)),
-    }
+    let text = match args.format {
+        Format::Json => serde_json::to_string(&summary).map_err(Failure::failed)? + "\n",
+        Format::Human => report::human(&summary, &judge),
+    };
+    write_result(&text)?;
     Ok(summary.exit_code())
 }
 

@@ -9,6 +9,7 @@ use sessionwarden_machine::{
     session::Input,
 };
 use sessionwarden_store::Store;
+use tracing::Instrument;
 
 use super::{HandleError, Handler, Inbox, News};
 use crate::{effects::result_of, ports::Hands};
@@ -38,7 +39,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
             effects.retain(|effect| asked.insert(effect.id().clone()));
         }
         let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
-        let written: BTreeSet<EffectId> = self.reports.write(&every, now)?.into_iter().collect();
+        let writing = tracing::info_span!("report", effects = every.len());
+        let written: BTreeSet<EffectId> = writing.in_scope(|| self.reports.write(&every, now))?.into_iter().collect();
         let mut inbox = Inbox::new();
         for (subject, effects) in all {
             let mut news = Vec::new();
@@ -56,22 +58,25 @@ impl<S: Store, H: Hands> Handler<S, H> {
                         done.push(id.clone());
                         ("count", "done")
                     }
-                    Effect::Terminate { session, .. } => {
+                    Effect::Terminate { id, session, .. } => {
                         let Some(hands) = &self.hands else { continue };
-                        let result = result_of(hands.terminate(session).await);
+                        let span = tracing::info_span!("terminate", effect = %id, %session);
+                        let result = result_of(hands.terminate(session).instrument(span).await);
                         self.metrics.termination(name_of(&result));
                         news.push(News::Session(Input::Tried { result: result.clone() }));
                         ("terminate", name_of(&result))
                     }
-                    Effect::Quarantine { account, .. } => {
+                    Effect::Quarantine { id, account } => {
                         let Some(hands) = &self.hands else { continue };
-                        let result = result_of(hands.lock(*account).await);
+                        let span = tracing::info_span!("quarantine", effect = %id, %account);
+                        let result = result_of(hands.lock(*account).instrument(span).await);
                         news.push(News::Account(AccountInput::LockTried(result.clone())));
                         ("quarantine", name_of(&result))
                     }
-                    Effect::Release { account, .. } => {
+                    Effect::Release { id, account } => {
                         let Some(hands) = &self.hands else { continue };
-                        let result = result_of(hands.unlock(*account).await);
+                        let span = tracing::info_span!("release", effect = %id, %account);
+                        let result = result_of(hands.unlock(*account).instrument(span).await);
                         news.push(News::Account(AccountInput::ReleaseTried(result.clone())));
                         ("release", name_of(&result))
                     }

@@ -249,7 +249,11 @@ impl Reader {
                     None => complete = filled,
                 }
             }
-            while !skip {
+            // Within a line that belongs to the part before, nothing is looked at.
+            loop {
+                if skip {
+                    break;
+                }
                 let (piece, done) = splitter.next(&self.buffer[at..complete], true);
                 match piece {
                     Piece::Whole(range) if splitter.in_lines() => {

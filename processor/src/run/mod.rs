@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use board::Board;
 pub use ingest::{Ingest, IngestError};
@@ -214,7 +215,11 @@ async fn take<S: Store, H: Hands>(
     let before = *position;
     position.head = batch.head.unwrap_or(position.head);
     position.ignored += batch.ignored;
-    ingest.take(handler, &batch.file, &batch.candidates, position, now()).await?;
+    let span = match batch.candidates.len() {
+        0 => tracing::Span::none(),
+        records => tracing::info_span!("batch", file = %batch.file, records),
+    };
+    ingest.take(handler, &batch.file, &batch.candidates, position, now()).instrument(span).await?;
     if let Some(reason) = batch.failure {
         ingest.park_file(&batch.file, batch.bytes, reason, position.failed_at == Some(batch.bytes))?;
         position.failed_at = Some(batch.bytes);
