@@ -3,16 +3,17 @@
 //! The window slides in event time over distinct sessions (R-W27); metric data that others can write is never an input
 //! (R-W28).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod window;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use window::{Crossing, by_account, first_crossing};
+
 use crate::{
     effect::{Counted, Effect, IncidentNote, Mode, Remedy, RemedyKind, RemedyResult, Report, Severity},
-    ids::{AccountId, EffectId, EventTime, Now, SessionKey},
+    ids::{AccountId, EffectId, EventTime, Now},
     settings::{QuarantineSettings, Settings},
 };
 
@@ -25,54 +26,6 @@ const REPORTS: [&str; 5] =
     ["incident/threshold", "incident/lock-failed", "incident/release-failed", "quarantine", "release"];
 /// The wait between two attempts to lock or unlock, in milliseconds.
 pub const RETRY_MS: i64 = 2_000;
-
-/// A moment at which the window was full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crossing {
-    /// The time of the session that filled it.
-    pub at: EventTime,
-    /// The sessions in the window.
-    pub sessions: Vec<SessionKey>,
-    /// The distinct principals among them.
-    pub principals: BTreeSet<Arc<str>>,
-}
-
-/// The first moment at which `counted` (in order of time) fills the window. A session counts once, however often it is
-/// listed; a session without a known principal counts as a session and not as a principal.
-pub fn first_crossing(counted: &[&Counted], settings: &QuarantineSettings) -> Option<Crossing> {
-    let mut begin = 0;
-    let mut sessions: BTreeMap<&SessionKey, usize> = BTreeMap::new();
-    let mut principals: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-    for last in counted {
-        *sessions.entry(&last.session).or_default() += 1;
-        if !last.principal.is_empty() {
-            *principals.entry(&last.principal).or_default() += 1;
-        }
-        while counted[begin].at.plus_ms(settings.window_ms) <= last.at && counted[begin].at < last.at {
-            forget(&mut sessions, &counted[begin].session);
-            forget(&mut principals, &counted[begin].principal);
-            begin += 1;
-        }
-        if sessions.len() >= settings.sessions_min && principals.len() >= settings.principals_min {
-            return Some(Crossing {
-                at: last.at,
-                sessions: sessions.into_keys().cloned().collect(),
-                principals: principals.into_keys().cloned().collect(),
-            });
-        }
-    }
-    None
-}
-
-/// Takes one occurrence away.
-fn forget<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
-    if let std::collections::btree_map::Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
-        }
-    }
-}
 
 /// What the rest of the organisation looks like to an account that might be locked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -440,15 +393,6 @@ impl Account {
             findings: Vec::new(),
         })))
     }
-}
-
-/// Groups counted sessions by account, each list in order of time: for history.
-pub fn by_account(counted: impl IntoIterator<Item = Counted>) -> BTreeMap<AccountId, BTreeSet<Counted>> {
-    let mut accounts: BTreeMap<AccountId, BTreeSet<Counted>> = BTreeMap::new();
-    for one in counted {
-        accounts.entry(one.session.account).or_default().insert(one);
-    }
-    accounts
 }
 
 #[cfg(test)]

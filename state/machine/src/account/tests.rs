@@ -183,7 +183,7 @@ fn observing_never_locks() {
     }
 }
 
-// I7, R-G13: locked, retried until it is confirmed, held for its time, and released.
+// I7: locked, retried until it is confirmed, held for its time, and released.
 #[test]
 fn an_account_is_locked_and_released_at_its_deadline() {
     let (mut one, settings) = locking();

@@ -62,7 +62,7 @@ fn documents_are_known_by_name_and_by_arn() {
     }
 }
 
-// R-G4, R-W15, TH7, TH8
+// R-W15, TH8
 #[test]
 fn targets_are_known_by_their_form() {
     for (target, kind) in [

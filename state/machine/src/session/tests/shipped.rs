@@ -62,7 +62,7 @@ fn each_session_violates_its_control_or_leaves_it_open() {
     // TH11
     row(vec![start(0), jit()], &["SW-JIT-01"], &[]);
     row(vec![jit()], &["SW-JIT-01"], &[]);
-    // TH20, TH21, R-G3
+    // TH20, R-G3
     row(vec![start(0), alive(1, &BAD)], &["SW-LOG-01"], &[]);
     // TH26
     row(vec![start(0), alive(1, &[GOOD[0], (E::DocumentAsWanted, Tri::No)])], &["SW-DOC-04"], &[]);
@@ -93,7 +93,7 @@ fn a_session_in_the_management_account_is_ended_and_not_counted() {
     assert_eq!(ids(&effects), ["finding/*/SW-ACC-01", "terminate/*"]);
 }
 
-// R-W2, TH2: the finding's content tells everything that a reader needs.
+// TH2: the finding's content tells everything that a reader needs.
 #[test]
 fn a_finding_carries_its_reason() {
     let mut desk = Desk::observing();
