@@ -1,7 +1,9 @@
 //! Generates CloudTrail streams and measures Sessionwarden against floors and peers.
 
+pub mod bench;
 pub mod casting;
 pub mod generate;
 pub mod plan;
 pub mod sink;
+pub mod stores;
 pub mod stream;
