@@ -10,6 +10,7 @@ pub mod effect;
 pub mod ids;
 pub mod incident;
 pub mod invariants;
+pub mod permission;
 pub mod recheck;
 pub mod session;
 pub mod settings;
