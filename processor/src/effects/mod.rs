@@ -54,8 +54,11 @@ impl Reports {
                     entries.push(AuditEntry::new(now, kind, report.id(), report)?);
                     reports.push(report.clone());
                 }
-                Effect::Close { id, session, outcome, evidence } => {
-                    let body = serde_json::json!({ "session": session, "outcome": outcome, "evidence": evidence });
+                Effect::Close { id, session, outcome, controls, waivers, policy, evidence } => {
+                    let body = serde_json::json!({
+                        "session": session, "outcome": outcome, "controls": controls, "waivers": waivers,
+                        "policy": policy, "evidence": evidence,
+                    });
                     entries.push(AuditEntry::new(now, AuditKind::Decision, id, &body)?);
                 }
                 Effect::Terminate { id, session, reason } => {

@@ -274,6 +274,12 @@ pub enum Effect {
         session: SessionKey,
         /// How it ended: `compliant`, `violated`, `log-missing`, `unproven`.
         outcome: &'static str,
+        /// The controls it violated.
+        controls: BTreeSet<Arc<str>>,
+        /// The waivers that excused it.
+        waivers: BTreeSet<Arc<str>>,
+        /// The hash of the policy text it was last judged by.
+        policy: Arc<str>,
         /// What it rests on.
         evidence: Vec<EvidenceNote>,
     },

@@ -4,7 +4,7 @@ use crate::{
     account::{Account, Decision},
     effect::{Mode, Response},
     ids::Now,
-    session::{Outcome, Phase, Session, Verdict},
+    session::{Outcome, Phase, Session, Verdict, Waived},
     settings::Settings,
 };
 
@@ -60,7 +60,7 @@ pub fn check_session(
     let closed = session.done.iter().flat_map(|done| done.iter()).any(|id| &*id.0 == "verdict");
     let reopened = session.ended_at().is_none() && alive.is_some();
     expect("I15", !closed || reopened || matches!(phase, Phase::Closed(_)), "closed, and open again by itself");
-    for (_, waiver, until) in &verdict.waived {
+    for Waived { waiver, until, .. } in &verdict.waived {
         let expired = alive.is_some_and(|alive| alive >= *until);
         expect("I16", !expired, &format!("waiver {waiver} works after its end"));
     }

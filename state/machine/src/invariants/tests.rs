@@ -5,7 +5,7 @@ use crate::{
     account::{AccountInput, Episode, Fleet},
     effect::{Counted, RemedyResult},
     ids::EffectId,
-    session::{Input, tests::support::*},
+    session::{Input, Waived, tests::support::*},
 };
 
 /// The ids of what does not hold, with the due time that the session itself wants.
@@ -115,7 +115,10 @@ fn i16_a_waiver_does_not_work_after_its_end() {
     let mut desk = Desk::observing();
     let one = played(&mut desk, [(0, start(0)), (50, alive(50, &GOOD))]);
     let check = |until| {
-        let verdict = Verdict { waived: vec![(0, 0, at(until))], ..Verdict::default() };
+        let verdict = Verdict {
+            waived: vec![Waived { control: 0, control_id: "C".into(), waiver: "W".into(), until: at(until) }],
+            ..Verdict::default()
+        };
         ids_of(&check_session(&one, &verdict, Some(now(50)), now(50), &desk.settings))
     };
     assert_eq!((check(51), check(50), check(49)), (vec![], vec!["I16"], vec!["I16"]));

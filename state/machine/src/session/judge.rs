@@ -32,15 +32,30 @@ pub struct Unproven {
     pub needs: Vec<EvidenceKind>,
 }
 
+/// A control that would be violated, and that a waiver excuses for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waived {
+    /// The control's index.
+    pub control: usize,
+    /// The control's id.
+    pub control_id: Arc<str>,
+    /// The waiver's id.
+    pub waiver: Arc<str>,
+    /// When the last waiver that excuses it ends.
+    pub until: EventTime,
+}
+
 /// What the policy says of a session as it is known now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// Violated controls with the moment each began, by index of the control.
     pub violated: Vec<(usize, EventTime, Option<EventId>)>,
-    /// Controls excused for now: control, waiver, and when the last waiver ends.
-    pub waived: Vec<(usize, usize, EventTime)>,
+    /// Controls excused for now.
+    pub waived: Vec<Waived>,
     /// Controls that need evidence which is not there.
     pub unproven: Vec<Unproven>,
+    /// The hash of the policy's text.
+    pub policy: Arc<str>,
     /// Since when there has been no answer to something that the policy asks about.
     pub unanswered_since: Option<EventTime>,
 }
@@ -96,7 +111,8 @@ impl Session {
     pub fn verdict(&self, rules: &mut Rules<'_>) -> Verdict {
         let asking = rules.settings.organization;
         let heard_at = self.heard_at.as_event_time();
-        let mut verdict = Verdict { unanswered_since: asking.then_some(heard_at), ..Verdict::default() };
+        let policy = Arc::clone(rules.verdicts.judge().policy_hash());
+        let mut verdict = Verdict { policy, unanswered_since: asking.then_some(heard_at), ..Verdict::default() };
         let Some(born) = self.born_at().filter(|_| self.is_opened() || !asking) else {
             return verdict;
         };
@@ -117,14 +133,20 @@ impl Session {
                         None => verdict.violated.push((hit.control, since, event)),
                     }
                 } else if let Some(waiver) = hit.waivers.first()
-                    && !verdict.waived.iter().any(|(control, ..)| *control == hit.control)
+                    && !verdict.waived.iter().any(|waived| waived.control == hit.control)
                 {
-                    verdict.waived.push((hit.control, *waiver, since));
+                    let judge = rules.verdicts.judge();
+                    verdict.waived.push(Waived {
+                        control: hit.control,
+                        control_id: Arc::clone(&judge.control(hit.control).id),
+                        waiver: Arc::clone(&judge.waiver(*waiver).id),
+                        until: since,
+                    });
                 }
             }
             last = Some(answer);
         }
-        verdict.waived.retain(|(control, ..)| !verdict.violated.iter().any(|(violated, ..)| violated == control));
+        verdict.waived.retain(|waived| !verdict.violated.iter().any(|(violated, ..)| *violated == waived.control));
         let judge = rules.verdicts.judge();
         for open in last.iter().flat_map(|answer| &answer.unknown) {
             // Whichever way it is decided, a waiver that still works excuses it.

@@ -33,7 +33,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use judge::{Rules, Unproven, Verdict};
+pub use judge::{Rules, Unproven, Verdict, Waived};
 pub use plan::{Outcome, Phase, document_kind, target_kind};
 pub use text::TEXT_CHARS_MAX;
 pub(crate) use text::{clip, principal, thing, thing_id};

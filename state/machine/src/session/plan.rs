@@ -259,7 +259,7 @@ impl Session {
                     gathered if gathered < at.plus_ms(settings.settle_ms) => Some(at.plus_ms(settings.settle_ms)),
                     _ => None,
                 });
-                let waiver_ends = verdict.waived.iter().map(|(_, _, until)| Now(until.0)).min();
+                let waiver_ends = verdict.waived.iter().map(|waived| Now(waived.until.0)).min();
                 let waiver_ends = waiver_ends.filter(|ends| *ends > gathered);
                 [Some(usual), soon, waiver_ends, ended].into_iter().flatten().min()
             }

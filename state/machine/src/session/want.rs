@@ -33,6 +33,9 @@ impl Session {
                 id,
                 session: self.key.clone(),
                 outcome: outcome.as_str(),
+                controls: self.violations.iter().flat_map(|found| found.keys()).cloned().collect(),
+                waivers: verdict.waived.iter().map(|waived| Arc::clone(&waived.waiver)).collect(),
+                policy: Arc::clone(&verdict.policy),
                 evidence: self.evidence_notes(),
             });
         }

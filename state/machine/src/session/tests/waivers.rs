@@ -1,6 +1,7 @@
 //! Waivers and their ends.
 
 use super::support::*;
+use crate::effect::Effect;
 use crate::{
     effect::Mode,
     session::{Phase, Session},
@@ -24,7 +25,7 @@ fn a_waiver_works_strictly_before_its_end() {
         assert_eq!(violated(&port(&mut desk, begun)), expected, "begun at {begun}");
     }
     let one = port(&mut desk, 0);
-    assert_eq!(desk.verdict(&one).waived.iter().map(|(_, _, until)| *until).collect::<Vec<_>>(), [at(100)]);
+    assert_eq!(desk.verdict(&one).waived.iter().map(|waived| waived.until).collect::<Vec<_>>(), [at(100)]);
 }
 
 // I16: the violation begins when the waiver ends, as soon as the session is seen to have lived so long.
@@ -48,6 +49,8 @@ fn a_waived_session_that_ends_in_time_violates_nothing() {
     let mut one = port(&mut desk, 0);
     let effects = desk.play(&mut one, [(95, alive(95, &GOOD)), (111, ended(111, 99))]);
     assert_eq!(ids(&effects), ["verdict/*"]);
+    let Effect::Close { controls, waivers, policy, .. } = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!((controls.len(), waivers.len(), policy.len()), (0, 1, 32), "the verdict names what it rests on");
     assert_eq!(desk.due_ms(&one), None);
 }
 
