@@ -1,9 +1,8 @@
 //! Waivers and their ends.
 
 use super::support::*;
-use crate::effect::Effect;
 use crate::{
-    effect::Mode,
+    effect::{Effect, Mode},
     session::{Phase, Session},
 };
 
