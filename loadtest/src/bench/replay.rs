@@ -35,8 +35,9 @@ const METHOD: &str = "Events for each second of processor time, one thread. `rep
                       file, split it into lines with memchr, parse with sonic-rs into borrowed typed fields (1 %: only \
                       lines in which memmem finds `ssm.amazonaws.com`; all relevant: every line) and keep their \
                       sessions in a hash map. «Many sessions» has one for every three events, so that most of the time \
-                      goes into memory; it has no target. Rates of peers «elsewhere» were measured on another machine, on \
-                      the same job; DuckDB «here» is one SQL statement on one thread, its start not counted.";
+                      goes into memory; it has no target. Rates of peers «elsewhere» are those \
+                      published for the same job, not measured in this run; DuckDB «here» is one SQL statement on one \
+                      thread, its start not counted.";
 
 pub(super) fn measure(bench: &Bench) -> Result<Section> {
     let spec = |relevant, sessions| Spec { events: bench.events, relevant, sessions };
