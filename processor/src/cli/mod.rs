@@ -4,6 +4,7 @@
 //! 3 done, but something could not be read and was parked.
 
 mod audit;
+mod iam;
 mod replay;
 mod report;
 mod run;
@@ -39,6 +40,7 @@ enum Command {
     Replay(replay::Args),
     Run(run::Args),
     Audit(audit::Args),
+    Iam(iam::Args),
 }
 
 /// How results are printed.
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Iam(args) => iam::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
