@@ -16,6 +16,7 @@ test *ARGS:
 
 # Measure, and write the results document
 bench *ARGS:
+    cargo build --release --locked -p sessionwarden
     cargo run --release --locked -p sessionwarden-loadtest -- bench {{ ARGS }}
 
 # Watch the demonstration organisation for a minute
