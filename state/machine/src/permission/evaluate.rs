@@ -65,7 +65,7 @@ pub fn evaluate(request: &Request<'_>) -> Decision {
         facts: &facts,
     };
     let layers = Layers::of(request, &asked);
-    layers.decide(request, &caller.principal, service, owner)
+    layers.decide(request, owner, needs_resource_policy(service, name, resource))
 }
 
 /// What one kind of policies says.
@@ -175,13 +175,8 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn decide(
-        &self,
-        request: &Request<'a>,
-        principal: &Principal,
-        service: &str,
-        owner: Option<AccountId>,
-    ) -> Decision {
+    fn decide(&self, request: &Request<'a>, owner: Option<AccountId>, needs_policy: bool) -> Decision {
+        let principal = &request.caller.principal;
         let denied = self.denied();
         if denied.truth == Truth::Yes {
             return Decision { answer: Answer::Deny, explicit: true, reason: denied.reason("denies", request.action) };
@@ -190,7 +185,7 @@ impl<'a> Layers<'a> {
             self.resource.directly
         } else {
             let same = principal.account == owner;
-            self.core(principal, same, same && needs_resource_policy(service, request))
+            self.core(principal, same, same && needs_policy)
         };
         let guards =
             self.scps.iter().map(Layer::allow).chain(self.rcps.iter().zip(&request.target.rcps).map(rcp_allows));
@@ -247,12 +242,16 @@ fn session_bounds(caller: &Caller) -> bool {
 }
 
 /// Keys and roles open to nobody whom their own policy does not name, be it through the account ("Key policies in AWS
-/// KMS", "Policy evaluation for requests within a single account").
-fn needs_resource_policy(service: &str, request: &Request<'_>) -> bool {
-    let resource = request.target.resource.as_str();
+/// KMS", "Policy evaluation for requests within a single account"). A few actions of KMS ask for no key ("Actions,
+/// resources, and condition keys for AWS Key Management Service").
+fn needs_resource_policy(service: &str, name: &str, resource: &str) -> bool {
     match service {
-        "kms" => resource.contains(":key/"),
-        "sts" => resource.contains(":role/"),
+        "kms" => {
+            let keyless = ["createkey", "listkeys", "listaliases", "generaterandom"].contains(&name);
+            let of_alias = resource.contains(":alias/") && name.ends_with("alias");
+            !keyless && !of_alias && !name.contains("customkeystore")
+        }
+        "sts" => name.starts_with("assumerole"),
         _ => false,
     }
 }

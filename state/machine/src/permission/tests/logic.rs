@@ -252,8 +252,22 @@ fn a_key_opens_only_through_its_key_policy() {
         let decision = decide("kms:Decrypt", &caller, &target, &Context::new());
         assert_eq!(decision.answer, wanted, "{identity} {key_policy:?}: {}", decision.reason);
     }
-    let user = caller(SESSION, &[allow("kms:*")]);
-    assert_eq!(decide("kms:ListKeys", &user, &Target::new("*"), &Context::new()).answer, Allow, "no key is asked for");
+    let node = caller(SESSION, &[allow("kms:*")]);
+    let alias = "arn:aws:kms:eu-west-1:111122223333:alias/logs";
+    for (action, resource, wanted) in [
+        ("kms:ListKeys", "*", Allow),
+        ("kms:GenerateRandom", "*", Allow),
+        ("kms:CreateAlias", alias, Allow),
+        ("kms:CreateAlias", KEY, Deny),
+        ("kms:Decrypt", alias, Deny),
+        ("kms:Decrypt", "*", Deny),
+    ] {
+        assert_eq!(
+            decide(action, &node, &Target::new(resource), &Context::new()).answer,
+            wanted,
+            "{action} {resource}"
+        );
+    }
 }
 
 #[test]

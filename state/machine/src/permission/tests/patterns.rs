@@ -31,7 +31,7 @@ fn actions_match_with_wildcards_and_without_case() {
         ("s3:Put?bject", "s3:PutObject", Allow),
         ("s3:*Object", "s3:PutObjectAcl", Deny),
         ("s3:*", "s3:PutObject", Allow),
-        ("*", "kms:Decrypt", Allow),
+        ("*", "sqs:SendMessage", Allow),
         ("s3:P*t*O*t", "s3:PutObject", Allow),
         ("s3:PutObject?", "s3:PutObject", Deny),
         ("s3-outposts:*", "s3:PutObject", Deny),
