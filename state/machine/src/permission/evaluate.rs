@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Answer, Caller, Decision, Request,
     context::Facts,
-    policy::Policy,
+    policy::{Policy, head},
     principal::{Kind as Who, Principal},
     reason::{Found, Place},
     statement::{Asked, Kind},
@@ -59,6 +59,7 @@ pub fn evaluate(request: &Request<'_>) -> Decision {
     let facts = Facts::new(request.context, &caller.principal, service, owner);
     let asked = Asked {
         action: &action,
+        head: head(&action),
         resource,
         principal: &caller.principal,
         bounded: caller.boundary.is_some(),
@@ -113,7 +114,7 @@ impl<'a> Layer<'a> {
             return self.add_unclear("it is larger than AWS accepts", place);
         }
         for (index, statement) in policy.statements.iter().enumerate() {
-            let effective = statement.judge(place.kind, asked);
+            let Some(effective) = statement.judge(place.kind, asked) else { continue };
             let place = Place { statement: Some((index, statement.sid.as_deref())), ..place };
             self.deny = self.deny.or(Found::at(effective.deny, place));
             self.directly = self.directly.or(Found::at(effective.allow.directly, place));

@@ -30,7 +30,7 @@ pub(super) struct Statement {
     /// `None` for both: it is not known.
     pub(super) effect: Option<Effect>,
     pub(super) principal: Element<Vec<Named>>,
-    pub(super) action: Element<Vec<Pattern>>,
+    pub(super) action: Element<Vec<Action>>,
     pub(super) resource: Element<Vec<Resource>>,
     pub(super) conditions: Vec<Condition>,
     /// Why it is not understood as a whole.
@@ -52,6 +52,27 @@ pub(super) enum Element<T> {
     IsNot(T),
     /// Not understood, and why.
     Unclear(Box<str>),
+}
+
+/// An entry of Action, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Action {
+    pub(super) pattern: Pattern,
+    /// The first letters before any wildcard, to tell most others apart at once.
+    head: u64,
+    mask: u64,
+}
+
+impl Action {
+    /// Whether an action that begins like this may match.
+    pub(super) fn may_match(&self, head: u64) -> bool {
+        (self.head ^ head) & self.mask == 0
+    }
+}
+
+/// The first eight bytes of a text as a number.
+pub(super) fn head(text: &str) -> u64 {
+    text.bytes().take(8).enumerate().fold(0, |head, (at, byte)| head | u64::from(byte) << (8 * at))
 }
 
 /// An entry of Resource.
@@ -188,7 +209,7 @@ fn list<T>(value: &Json, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec
 }
 
 /// Actions ignore case; the service's prefix has no wildcard ("IAM JSON policy elements: Action").
-fn action(text: &str) -> Result<Pattern, String> {
+fn action(text: &str) -> Result<Action, String> {
     let name_fits =
         |name: &str| !name.is_empty() && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_*?".contains(&it));
     let fits = text == "*"
@@ -199,7 +220,10 @@ fn action(text: &str) -> Result<Pattern, String> {
         return Err(format!("the action {text:?} is not understood"));
     }
     let syntax = Syntax { wildcards: true, variables: false };
-    Pattern::parse(&text.to_ascii_lowercase(), syntax).map_err(str::to_owned)
+    let text = text.to_ascii_lowercase();
+    let literal = text.find(['*', '?']).unwrap_or(text.len());
+    let mask = u64::MAX.checked_shr(64 - 8 * literal.min(8) as u32).unwrap_or(0);
+    Ok(Action { pattern: Pattern::parse(&text, syntax)?, head: head(&text) & mask, mask })
 }
 
 /// Source: "IAM JSON policy elements: Resource".

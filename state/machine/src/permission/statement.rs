@@ -3,8 +3,7 @@
 use super::{
     context::Facts,
     named::{self, Reach},
-    pattern::Pattern,
-    policy::{Element, Resource, Statement},
+    policy::{Action, Effect, Element, Resource, Statement},
     principal::Principal,
     truth::{Truth, Why},
 };
@@ -36,6 +35,8 @@ impl Kind {
 pub(super) struct Asked<'a> {
     /// In lower case.
     pub(super) action: &'a str,
+    /// How the action begins.
+    pub(super) head: u64,
     pub(super) resource: &'a str,
     pub(super) principal: &'a Principal,
     /// Whether the principal has a permissions boundary.
@@ -51,26 +52,29 @@ pub(super) struct Effective<'a> {
 }
 
 impl Statement {
-    /// Whether the statement is in effect, and for whom.
-    pub(super) fn judge<'a>(&'a self, kind: Kind, asked: &Asked<'a>) -> Effective<'a> {
+    /// Whether the statement is in effect, and for whom. `None`: it surely says nothing.
+    pub(super) fn judge<'a>(&'a self, kind: Kind, asked: &Asked<'a>) -> Option<Effective<'a>> {
         let nothing = Effective { allow: Reach::NOBODY, deny: Truth::No };
         if let Some(problem) = &self.problem {
             let maybe = Truth::Maybe(Why::Unclear(problem));
-            return Effective { allow: Reach::directly(maybe), deny: maybe };
+            return Some(Effective { allow: Reach::directly(maybe), deny: maybe });
         }
-        let matches = self.acts(asked).and(self.touches(kind, asked));
+        let acts = self.acts(asked);
+        if acts == Truth::No {
+            return None;
+        }
+        let matches = acts.and(self.touches(kind, asked));
         if matches == Truth::No {
-            return nothing;
+            return None;
         }
         let reach = self.reach(kind, asked);
         if reach == Reach::NOBODY {
-            return nothing;
+            return None;
         }
         let matches = matches.and(Truth::all(self.conditions.iter().map(|it| it.holds(asked.facts))));
-        match self.effect {
-            None => nothing,
-            Some(super::policy::Effect::Deny) => Effective { deny: matches.and(reach.at_all()), ..nothing },
-            Some(super::policy::Effect::Allow) => Effective {
+        Some(match self.effect? {
+            Effect::Deny => Effective { deny: matches.and(reach.at_all()), ..nothing },
+            Effect::Allow => Effective {
                 allow: Reach {
                     directly: matches.and(reach.directly),
                     as_role: matches.and(reach.as_role),
@@ -78,12 +82,15 @@ impl Statement {
                 },
                 ..nothing
             },
-        }
+        })
     }
 
     /// Source: "IAM JSON policy elements: Action" and "`NotAction`".
     fn acts<'a>(&'a self, asked: &Asked<'a>) -> Truth<'a> {
-        let any = |actions: &'a [Pattern]| Truth::any(actions.iter().map(|it| it.matches(asked.action, asked.facts)));
+        let any = |actions: &'a [Action]| {
+            let likely = actions.iter().filter(|it| it.may_match(asked.head));
+            Truth::any(likely.map(|it| it.pattern.matches(asked.action, asked.facts)))
+        };
         match &self.action {
             Element::Is(actions) => any(actions),
             Element::IsNot(actions) => any(actions).negate(),
@@ -119,7 +126,7 @@ impl Statement {
             (Element::Unclear(problem), true) => maybe(problem),
             (Element::Is(names), true) => named::reach(names, asked.principal),
             // "Permissions boundaries for IAM entities": NotPrincipal with Deny always denies who has a boundary.
-            (Element::IsNot(_), true) if asked.bounded && self.effect == Some(super::policy::Effect::Deny) => {
+            (Element::IsNot(_), true) if asked.bounded && self.effect == Some(Effect::Deny) => {
                 Reach::directly(Truth::Yes)
             }
             (Element::IsNot(names), true) => Reach::directly(named::not_reached(names, asked.principal)),
