@@ -125,12 +125,12 @@ fn conclude_part(parts: Vec<Part>, verdicts: &mut Verdicts, settings: &Settings,
     summary.events.relevant = all.events.len() as u64;
     summary.refused_calls = all.refused.len() as u64;
     all.events = std::collections::HashSet::default();
-    for (key, mut session) in all.sessions.drain() {
+    for mut session in all.sessions.drain() {
         let verdict = session.judge(&mut Rules { verdicts, settings });
         summary.sessions.seen += 1;
         summary.sessions.open += u64::from(session.is_open());
         summary.sessions.waived += u64::from(!verdict.waived.is_empty());
-        out.accounts.insert(key.account);
+        out.accounts.insert(session.key.account);
         for open in &verdict.unproven {
             let needs = open.needs.iter().map(|kind| kind.as_str());
             match out.unproven.get_mut(&open.control) {
@@ -147,25 +147,13 @@ fn conclude_part(parts: Vec<Part>, verdicts: &mut Verdicts, settings: &Settings,
                     *summary.incidents_by_cause.entry(control.to_string()).or_default() += 1;
                 }
             }
-            out.counted.extend(counted(&session, &verdict, settings));
+            out.counted.extend(session.counted());
         }
         if keep && (settings.activity || session.is_violating()) {
             out.sessions.push(session);
         }
     }
     out
-}
-
-fn counted(session: &Session, verdict: &Verdict, settings: &Settings) -> Option<Counted> {
-    let without_activity = Settings { activity: false, ..settings.clone() };
-    session.wanted(verdict, Now(0), &without_activity).into_iter().find_map(|effect| match effect {
-        Effect::Count { counted, .. } => Some(counted),
-        Effect::Report(_)
-        | Effect::Terminate { .. }
-        | Effect::Close { .. }
-        | Effect::Quarantine { .. }
-        | Effect::Release { .. } => None,
-    })
 }
 
 fn add(total: &mut Summary, part: &Summary) {

@@ -1,13 +1,14 @@
 //! What one thread gathers from the events it reads. Everything in it merges in any order.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     hash::BuildHasher,
     ops::Range,
     sync::Arc,
 };
 
 use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
     decode::{Decoded, Decoder, Ignored, Observation, Piece, Poison, Splitter, What},
@@ -54,30 +55,63 @@ pub(super) struct Counts {
     pub(super) parked: Vec<Parked>,
 }
 
+/// Sessions by key. The key stands in the session only, so that a slot is one pointer and more of them fit a cache.
+#[derive(Debug, Default)]
+pub(super) struct SessionTable {
+    slots: HashTable<Box<Session>>,
+}
+
+impl SessionTable {
+    fn hash(key: &SessionKey) -> u64 {
+        FixedState::default().hash_one(key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The session of this key, whose hash is `hash`; a new one where there was none.
+    fn get(&mut self, hash: u64, key: &SessionKey, now: Now) -> &mut Session {
+        let same = |session: &Box<Session>| session.key == *key;
+        let fresh = || Box::new(Session::new(key.clone(), now));
+        self.slots.entry(hash, same, |session| Self::hash(&session.key)).or_insert_with(fresh).into_mut()
+    }
+
+    fn merge(&mut self, session: Box<Session>) {
+        let same = |known: &Box<Session>| known.key == session.key;
+        let hash = Self::hash(&session.key);
+        match self.slots.find_mut(hash, same) {
+            Some(known) => known.merge(*session),
+            None => {
+                self.slots.insert_unique(hash, session, |session| Self::hash(&session.key));
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Session>> {
+        self.slots.drain()
+    }
+}
+
 /// One part of the sessions and event ids.
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    pub(super) sessions: HashMap<SessionKey, Box<Session>, FixedState>,
+    pub(super) sessions: SessionTable,
     pub(super) events: HashSet<EventId, FixedState>,
     /// Session calls that AWS refused, by event.
     pub(super) refused: HashSet<EventId, FixedState>,
 }
 
 impl Part {
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, mut other: Self) {
         if self.sessions.len() < other.sessions.len() {
             let smaller = std::mem::replace(self, other);
             return self.merge(smaller);
         }
         self.events.extend(other.events);
         self.refused.extend(other.refused);
-        for (key, session) in other.sessions {
-            match self.sessions.entry(key) {
-                std::collections::hash_map::Entry::Occupied(mut known) => known.get_mut().merge(*session),
-                std::collections::hash_map::Entry::Vacant(free) => {
-                    free.insert(session);
-                }
-            }
+        for session in other.sessions.drain() {
+            self.sessions.merge(session);
         }
     }
 }
@@ -90,7 +124,6 @@ pub(super) struct Fold<'a> {
     keep_parked: bool,
     names: Names,
     verdicts: Verdicts,
-    hasher: FixedState,
     pub(super) parts: Vec<Part>,
     pub(super) incidents: BTreeMap<Arc<str>, Incident>,
     pub(super) counts: Counts,
@@ -114,7 +147,6 @@ impl<'a> Fold<'a> {
             keep_parked,
             names: Names::default(),
             verdicts: Verdicts::new(Arc::clone(judge)),
-            hasher: FixedState::default(),
             parts: std::iter::repeat_with(Part::default).take(PARTS).collect(),
             incidents: BTreeMap::new(),
             counts: Counts::default(),
@@ -155,17 +187,10 @@ impl<'a> Fold<'a> {
         let part = (seen.event.0 as usize) % PARTS;
         self.parts[part].events.insert(seen.event);
         if let Some(event) = SessionEvent::of(seen, &mut self.names) {
-            let part = (self.hasher.hash_one(&event.key) >> 48) as usize % PARTS;
-            let sessions = &mut self.parts[part].sessions;
-            match sessions.get_mut(&event.key) {
-                Some(session) => session.absorb_event(event),
-                None => {
-                    let key = event.key.clone();
-                    let mut session = Session::new(key.clone(), Now(event.mark.at.0));
-                    session.absorb_event(event);
-                    sessions.insert(key, Box::new(session));
-                }
-            }
+            let hash = SessionTable::hash(&event.key);
+            let part = (hash >> 48) as usize % PARTS;
+            let session = self.parts[part].sessions.get(hash, &event.key, Now(event.mark.at.0));
+            session.absorb_event(event);
             return;
         }
         if let What::Refused { .. } = seen.what {

@@ -54,8 +54,8 @@ pub struct Verdict {
     pub waived: Vec<Waived>,
     /// Controls that need evidence which is not there.
     pub unproven: Vec<Unproven>,
-    /// The hash of the policy's text.
-    pub policy: Arc<str>,
+    /// The hash of the policy's text; none without an organisation, where no session is closed by a verdict.
+    pub policy: Option<Arc<str>>,
     /// Since when there has been no answer to something that the policy asks about.
     pub unanswered_since: Option<EventTime>,
 }
@@ -111,7 +111,7 @@ impl Session {
     pub fn verdict(&self, rules: &mut Rules<'_>) -> Verdict {
         let asking = rules.settings.organization;
         let heard_at = self.heard_at.as_event_time();
-        let policy = Arc::clone(rules.verdicts.judge().policy_hash());
+        let policy = asking.then(|| Arc::clone(rules.verdicts.judge().policy_hash()));
         let mut verdict = Verdict { policy, unanswered_since: asking.then_some(heard_at), ..Verdict::default() };
         let Some(born) = self.born_at().filter(|_| self.is_opened() || !asking) else {
             return verdict;
@@ -216,7 +216,12 @@ impl Session {
 
     /// The moments at which the facts changed, in order: the beginning, the first resumption, each first «no». A «yes»
     /// lapses where the session is known to have gone on for longer than an answer may be missing.
-    fn moments(&self, born: EventTime, until: Option<EventTime>, settings: &Settings) -> Vec<Moment> {
+    fn moments(
+        &self,
+        born: EventTime,
+        until: Option<EventTime>,
+        settings: &Settings,
+    ) -> impl Iterator<Item = Moment> + use<'_> {
         let mut evidence = Evidence::default();
         let mut changes: Vec<(EventTime, Option<EvidenceKind>)> = Vec::new();
         for (kind, known) in self.seen.iter().flat_map(|seen| &seen.evidence) {
@@ -235,9 +240,9 @@ impl Session {
         }
         changes.sort_unstable();
         let event = self.start.as_ref().map(|start| start.mark.event);
-        let mut moments = vec![Moment { at: born, event, evidence, resumed: false }];
+        let first = Moment { at: born, event, evidence, resumed: false };
         let mut resumed = false;
-        for (at, change) in changes {
+        std::iter::once(first).chain(changes.into_iter().map(move |(at, change)| {
             let event = if let Some(kind) = change {
                 evidence.set(kind, Tri::No);
                 None
@@ -245,15 +250,14 @@ impl Session {
                 resumed = true;
                 self.resumes.first().map(|mark| mark.event)
             };
-            moments.push(Moment { at, event, evidence, resumed });
-        }
-        moments
+            Moment { at, event, evidence, resumed }
+        }))
     }
 
     fn ask(&self, moment: &Moment, rules: &mut Rules<'_>) -> Arc<Answer> {
         let settings = rules.settings;
         let described = self.described();
-        let principal = self.principal();
+        let principal = self.known_principal();
         let reason = self.start.as_ref().and_then(|start| start.reason.as_deref());
         rules.verdicts.session(&SessionFacts {
             account: self.key.account,

@@ -1,6 +1,6 @@
 //! What follows from a session's facts: what it is, its phase, and when to look again.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Described, Session, Verdict, text};
 use crate::{
@@ -130,14 +130,19 @@ impl Session {
 
     /// Who opened it; empty where unknown.
     pub fn principal(&self) -> Principal {
+        self.known_principal().into_owned()
+    }
+
+    pub(super) fn known_principal(&self) -> Cow<'_, Principal> {
         let opened = self.start.as_ref().map(|start| &start.mark.principal);
         match (opened, self.described()) {
-            (Some(principal), None) => principal.clone(),
-            (Some(principal), Some(_)) if !principal.arn.is_empty() => principal.clone(),
-            (_, Some(described)) => {
-                Principal { arn: Arc::clone(&described.owner), kind: text::kind_of_arn(&described.owner).into() }
-            }
-            (None, None) => Principal { arn: Arc::default(), kind: Arc::default() },
+            (Some(principal), None) => Cow::Borrowed(principal),
+            (Some(principal), Some(_)) if !principal.arn.is_empty() => Cow::Borrowed(principal),
+            (_, Some(described)) => Cow::Owned(Principal {
+                arn: Arc::clone(&described.owner),
+                kind: text::kind_of_arn(&described.owner).into(),
+            }),
+            (None, None) => Cow::Owned(Principal { arn: Arc::default(), kind: Arc::default() }),
         }
     }
 

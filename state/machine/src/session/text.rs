@@ -43,6 +43,11 @@ fn json_len(c: char) -> usize {
 /// whole, within `bytes_max` (at least 33), so that texts that differ stay different.
 pub(super) fn fit(text: &str, bytes_max: usize) -> Cow<'_, str> {
     const DIGEST_LEN: usize = 33;
+    // Nearly always: short, and nothing in it to escape.
+    let escapes = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    if text.len() <= bytes_max && !text.bytes().fold(false, |any, byte| any | escapes(byte)) {
+        return Cow::Borrowed(text);
+    }
     let mut len = 0;
     let mut kept = 0;
     for (at, c) in text.char_indices() {

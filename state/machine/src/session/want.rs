@@ -35,7 +35,7 @@ impl Session {
                 outcome: outcome.as_str(),
                 controls: self.violations.iter().flat_map(|found| found.keys()).cloned().collect(),
                 waivers: verdict.waived.iter().map(|waived| Arc::clone(&waived.waiver)).collect(),
-                policy: Arc::clone(&verdict.policy),
+                policy: verdict.policy.clone().unwrap_or_default(),
                 evidence: self.evidence_notes(),
             });
         }
@@ -133,17 +133,20 @@ impl Session {
 
     /// I5: where calls are made, only a session whose end is confirmed counts.
     fn want_count(&self, unconfirmed: bool, effects: &mut Vec<Effect>) {
+        if let Some(counted) = self.counted().filter(|_| !unconfirmed) {
+            effects.push(Effect::Count { id: EffectId(format!("count/{}", self.key).into()), counted });
+        }
+    }
+
+    /// The session as its account counts it, if it violates a control that counts towards quarantine.
+    pub fn counted(&self) -> Option<Counted> {
         let counting = || self.violations.iter().flat_map(|found| found.iter()).filter(|(_, found)| found.quarantine);
-        let Some(at) = counting().map(|(_, found)| found.since).min().filter(|_| !unconfirmed) else {
-            return;
-        };
-        let counted = Counted {
-            at,
+        Some(Counted {
+            at: counting().map(|(_, found)| found.since).min()?,
             session: self.key.clone(),
             principal: self.principal().arn,
             controls: counting().map(|(control, _)| Arc::clone(control)).collect(),
-        };
-        effects.push(Effect::Count { id: EffectId(format!("count/{}", self.key).into()), counted });
+        })
     }
 
     fn want_incidents(&self, verdict: &Verdict, now: Now, settings: &Settings, effects: &mut Vec<Effect>) {
