@@ -174,8 +174,9 @@ impl Ingest {
 }
 
 /// What stands in a candidate.
+#[allow(clippy::large_enum_variant)]
 enum Found<'a> {
-    Relevant(Box<Observation<'a>>),
+    Relevant(Observation<'a>),
     Ignored,
     Unreadable { bytes: &'a [u8], begin: usize, why: Poison },
 }

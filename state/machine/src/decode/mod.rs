@@ -145,10 +145,12 @@ pub enum Poison {
 }
 
 /// What became of one record.
+// A box would cost an allocation for every record that matters.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<'a> {
     /// It matters.
-    Relevant(Box<Observation<'a>>),
+    Relevant(Observation<'a>),
     /// It does not.
     Ignored(Ignored),
     /// It cannot be read.

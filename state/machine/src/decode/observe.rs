@@ -42,7 +42,7 @@ pub(super) fn parse_call<'a>(text: &'a str, catalog: &Catalog) -> Option<Decoded
     }
     let what = session_call(row.shape, row.name, &request.0, &response.0).ok()?;
     let observation = observation(text, &call, None, row, what).ok()?;
-    Some(Decoded::Relevant(Box::new(observation)))
+    Some(Decoded::Relevant(observation))
 }
 
 /// Whether brackets nest deeper than the parser's stack could bear. Records nest some ten levels deep.
@@ -156,7 +156,7 @@ fn observe<'a>(text: &'a str, wire: &Wire<'a>, account: Option<AccountId>, catal
         return Decoded::Ignored(Ignored::OtherSource);
     };
     match observe_row(text, wire, account, row) {
-        Ok(Some(observation)) => Decoded::Relevant(Box::new(observation)),
+        Ok(Some(observation)) => Decoded::Relevant(observation),
         Ok(None) => Decoded::Ignored(Ignored::Harmless),
         Err(poison) => Decoded::Poison(poison),
     }

@@ -27,7 +27,7 @@ fn record(source: &str, name: &str, request: Value, response: Value) -> Value {
 fn observed(record: &Value) -> Observation<'static> {
     let text: &'static str = Box::leak(record.to_string().into_boxed_str());
     match only(text) {
-        Decoded::Relevant(observation) => *observation,
+        Decoded::Relevant(observation) => observation,
         other @ (Decoded::Ignored(_) | Decoded::Poison(_)) => panic!("{other:?}"),
     }
 }
