@@ -72,15 +72,14 @@ impl SessionTable {
 
     /// The session of this key, whose hash is `hash`; a new one where there was none.
     fn get(&mut self, hash: u64, key: &SessionKey, now: Now) -> &mut Session {
-        let same = |session: &Box<Session>| session.key == *key;
         let fresh = || Box::new(Session::new(key.clone(), now));
-        self.slots.entry(hash, same, |session| Self::hash(&session.key)).or_insert_with(fresh).into_mut()
+        let slot = self.slots.entry(hash, |known| known.key == *key, |known| Self::hash(&known.key));
+        slot.or_insert_with(fresh).into_mut()
     }
 
     fn merge(&mut self, session: Box<Session>) {
-        let same = |known: &Box<Session>| known.key == session.key;
         let hash = Self::hash(&session.key);
-        match self.slots.find_mut(hash, same) {
+        match self.slots.find_mut(hash, |known| known.key == session.key) {
             Some(known) => known.merge(*session),
             None => {
                 self.slots.insert_unique(hash, session, |session| Self::hash(&session.key));

@@ -44,8 +44,7 @@ fn json_len(c: char) -> usize {
 pub(super) fn fit(text: &str, bytes_max: usize) -> Cow<'_, str> {
     const DIGEST_LEN: usize = 33;
     // Nearly always: short, and nothing in it to escape.
-    let escapes = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
-    if text.len() <= bytes_max && !text.bytes().fold(false, |any, byte| any | escapes(byte)) {
+    if text.len() <= bytes_max && !text.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {
         return Cow::Borrowed(text);
     }
     let mut len = 0;
