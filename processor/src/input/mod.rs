@@ -7,3 +7,4 @@ mod reader;
 pub use parked::{Parked, ParkedError, ParkedFile};
 pub use paths::{InputError, InputFile, expand};
 pub use reader::{Chunk, Reader, RecordAt, Sink, Truncated, plan_chunks};
+pub(crate) use reader::{GZIP_MAGIC, read_full};

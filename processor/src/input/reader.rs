@@ -21,7 +21,7 @@ const LINES_BYTES: u64 = 256 << 10;
 /// How much is read at once to find the end of a part's last line, in bytes.
 const LAST_LINE_BYTES: u64 = 16 << 10;
 /// The first bytes of a gzip file.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+pub(crate) const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A part of a file for one thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,8 @@ fn begins_in_lines(path: &Path) -> io::Result<bool> {
     Ok(!head.starts_with(&GZIP_MAGIC) && matches!(piece, Piece::Whole(_)) && splitter.in_lines())
 }
 
-fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+/// Reads until `into` is full or nothing more comes; returns how many bytes came.
+pub(crate) fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < into.len() {
         match from.read(&mut into[filled..]) {

@@ -21,7 +21,7 @@ use sessionwarden_machine::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::input::{InputFile, RecordAt};
+use crate::input::{GZIP_MAGIC, InputFile, RecordAt, read_full};
 
 /// How many values one batch covers at the most.
 const BATCH_VALUES: u64 = 65_536;
@@ -33,7 +33,6 @@ const FOLLOW: Duration = Duration::from_millis(250);
 const RESCAN: Duration = Duration::from_secs(1);
 /// By so many first bytes a file is known again.
 const HEAD_BYTES: usize = 1_024;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// How far a file was read, and what was found up to there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,19 +362,6 @@ impl Read for Counted {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(bytes)
     }
-}
-
-fn read_full(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match from.read(&mut into[filled..]) {
-            Ok(0) => break,
-            Ok(bytes) => filled += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// The name under which a file's position is kept.

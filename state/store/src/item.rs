@@ -24,7 +24,7 @@ pub struct Item {
     pub rev: u64,
     /// Schema version of the body.
     pub schema: u16,
-    /// The state and its outbox, opaque to the store.
+    /// The state, with what it notes as done; opaque to the store.
     pub body: Vec<u8>,
     /// When somebody has to look at the item again; absent when no work is left.
     pub due: Option<Due>,
