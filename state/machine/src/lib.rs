@@ -6,6 +6,7 @@
 pub mod account;
 pub mod compliance;
 pub mod decode;
+pub mod document;
 pub mod effect;
 pub mod ids;
 pub mod incident;
