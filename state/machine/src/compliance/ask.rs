@@ -63,7 +63,7 @@ pub(super) struct Question {
 
 impl Question {
     /// The Cedar request, with the evidence in `yes` (bits of [`EvidenceKind::bit`]) true and all other evidence false.
-    pub(super) fn request(&self, yes: u8, schema: Option<&Schema>) -> Result<Request, String> {
+    pub(super) fn request(&self, yes: u16, schema: Option<&Schema>) -> Result<Request, String> {
         let mut pairs = self.context.clone();
         if self.with_evidence {
             let evidence = EvidenceKind::ALL
@@ -106,6 +106,7 @@ impl Vocabulary {
             ("documentName".to_owned(), string(facts.document_name)),
             ("documentKind".to_owned(), entity(&self.document_kind, facts.document_kind.as_str())),
             ("documentShared".to_owned(), RestrictedExpression::new_bool(facts.document_shared)),
+            ("sessionType".to_owned(), string(facts.session_type)),
             ("accessType".to_owned(), string(facts.access_type)),
             ("reason".to_owned(), string(facts.reason.unwrap_or_default())),
             ("resumed".to_owned(), RestrictedExpression::new_bool(facts.resumed)),

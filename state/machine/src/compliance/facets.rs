@@ -26,6 +26,7 @@ pub(super) enum Facet {
     DocumentName,
     DocumentKind,
     DocumentShared,
+    SessionType,
     AccessType,
     Reason,
     Resumed,
@@ -40,7 +41,7 @@ pub(super) enum Facet {
 const PRINCIPAL: [Facet; 5] =
     [Facet::Principal, Facet::PrincipalKind, Facet::PrincipalAccount, Facet::Account, Facet::Unit];
 const RESOURCE: [Facet; 3] = [Facet::Resource, Facet::Account, Facet::Unit];
-const CONTEXT: [(&str, Facet); 17] = [
+const CONTEXT: [(&str, Facet); 18] = [
     ("account", Facet::Account),
     ("region", Facet::Region),
     ("management", Facet::Management),
@@ -49,6 +50,7 @@ const CONTEXT: [(&str, Facet); 17] = [
     ("documentName", Facet::DocumentName),
     ("documentKind", Facet::DocumentKind),
     ("documentShared", Facet::DocumentShared),
+    ("sessionType", Facet::SessionType),
     ("accessType", Facet::AccessType),
     ("reason", Facet::Reason),
     ("resumed", Facet::Resumed),
@@ -59,13 +61,13 @@ const CONTEXT: [(&str, Facet); 17] = [
     ("own", Facet::Own),
     ("failed", Facet::Failed),
 ];
-const ALL_EVIDENCE: u8 = (1 << EvidenceKind::ALL.len()) - 1;
+const ALL_EVIDENCE: u16 = (1 << EvidenceKind::ALL.len()) - 1;
 
 /// A set of facets, and of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facets {
     bits: u32,
-    evidence: u8,
+    evidence: u16,
 }
 
 impl Facets {
@@ -85,7 +87,7 @@ impl Facets {
     }
 
     /// Bits of the evidence mentioned, as in [`EvidenceKind::bit`].
-    pub(super) fn evidence(self) -> u8 {
+    pub(super) fn evidence(self) -> u16 {
         self.evidence
     }
 
@@ -124,11 +126,10 @@ impl Facets {
         };
         match operator {
             "Value" => {}
-            "has" => match (path_of(&args["left"]), args["attr"].as_str()) {
-                (Some((variable, mut path)), Some(attr)) => {
-                    path.push(attr);
-                    self.path(variable, &path);
-                }
+            "has" => match (path_of(&args["left"]), attributes(&args["attr"])) {
+                // Every session has its evidence: the question says nothing of its content.
+                (Some(("context", path)), Some(attrs)) if path.is_empty() && attrs == ["evidence"] => {}
+                (Some((variable, path)), Some(attrs)) => self.path(variable, &[path, attrs].concat()),
                 _ => self.walk(&args["left"]),
             },
             "==" | "!=" | "contains" => {
@@ -233,6 +234,14 @@ fn path_of(expr: &Value) -> Option<(&str, Vec<&str>)> {
             Some((variable, path))
         }
         _ => None,
+    }
+}
+
+/// What `has` asks for: one attribute, or a path of them.
+fn attributes(attr: &Value) -> Option<Vec<&str>> {
+    match attr {
+        Value::Array(path) => path.iter().map(Value::as_str).collect(),
+        one => one.as_str().map(|attr| vec![attr]),
     }
 }
 

@@ -20,6 +20,17 @@ pub enum Tri {
     Unknown,
 }
 
+impl Tri {
+    /// The name reports use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl From<bool> for Tri {
     fn from(known: bool) -> Self {
         if known { Self::Yes } else { Self::No }
@@ -30,30 +41,57 @@ impl From<bool> for Tri {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceKind {
-    /// The role behind the node may write the session's log.
+    /// The role behind the node may write the session's log and use the channels and keys for it.
     LogWritable,
     /// The default version of the account's preferences document is the wanted one.
     DocumentAsWanted,
     /// The cluster behind an ECS Exec session logs it.
     ContainerLogged,
-    /// The keys of the session and its log are enabled and usable.
+    /// The keys of the session and its log are enabled.
     KeyUsable,
-    /// The log bucket's policy, versioning, encryption and lock are the wanted ones.
+    /// The log bucket is the organisation's own, versioned, encrypted and closed to plain HTTP.
     BucketAsWanted,
-    /// The node's agent answers.
+    /// The node's agent answers, to this account.
     AgentOnline,
+    /// The session's document streams its log where that is required.
+    StreamingOn,
+    /// The session's log stream exists while the session lives, where streaming is on.
+    StreamPresent,
+    /// The node is one on which sessions may run.
+    NodeAllowed,
+    /// The tag of a third party's role equals the node's (R-T2).
+    TagMatches,
+    /// The session runs as the operating system user that is prescribed (R-T3).
+    RunAsAsPrescribed,
+    /// A reason was given where one is required.
+    ReasonGiven,
+    /// No policy lets the caller start sessions without the document check (R-D1).
+    DocumentsChecked,
+    /// The caller's policies name the documents that may be used, SSH's among them (R-D2, R-D3).
+    DocumentsExplicit,
 }
 
 impl EvidenceKind {
     /// Every kind, in the order of the enum.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 14] = [
         Self::LogWritable,
         Self::DocumentAsWanted,
         Self::ContainerLogged,
         Self::KeyUsable,
         Self::BucketAsWanted,
         Self::AgentOnline,
+        Self::StreamingOn,
+        Self::StreamPresent,
+        Self::NodeAllowed,
+        Self::TagMatches,
+        Self::RunAsAsPrescribed,
+        Self::ReasonGiven,
+        Self::DocumentsChecked,
+        Self::DocumentsExplicit,
     ];
+
+    /// How many kinds one control may mention: it is asked once for each assignment of those that are unknown.
+    pub const IN_A_CONTROL_MAX: usize = 6;
 
     /// The name reports use, in kebab case.
     pub fn as_str(self) -> &'static str {
@@ -64,6 +102,14 @@ impl EvidenceKind {
             Self::KeyUsable => "key-usable",
             Self::BucketAsWanted => "bucket-as-wanted",
             Self::AgentOnline => "agent-online",
+            Self::StreamingOn => "streaming-on",
+            Self::StreamPresent => "stream-present",
+            Self::NodeAllowed => "node-allowed",
+            Self::TagMatches => "tag-matches",
+            Self::RunAsAsPrescribed => "run-as-as-prescribed",
+            Self::ReasonGiven => "reason-given",
+            Self::DocumentsChecked => "documents-checked",
+            Self::DocumentsExplicit => "documents-explicit",
         }
     }
 
@@ -76,27 +122,32 @@ impl EvidenceKind {
             Self::KeyUsable => "keyUsable",
             Self::BucketAsWanted => "bucketAsWanted",
             Self::AgentOnline => "agentOnline",
+            Self::StreamingOn => "streamingOn",
+            Self::StreamPresent => "streamPresent",
+            Self::NodeAllowed => "nodeAllowed",
+            Self::TagMatches => "tagMatches",
+            Self::RunAsAsPrescribed => "runAsAsPrescribed",
+            Self::ReasonGiven => "reasonGiven",
+            Self::DocumentsChecked => "documentsChecked",
+            Self::DocumentsExplicit => "documentsExplicit",
         }
     }
 
-    pub(super) fn bit(self) -> u8 {
-        1 << self as u8
+    pub(super) fn bit(self) -> u16 {
+        1 << self as u16
     }
 
     /// The kinds whose bits are set in `bits`, in the order of the enum.
-    pub(super) fn of_bits(bits: u8) -> impl Iterator<Item = Self> {
+    pub(super) fn of_bits(bits: u16) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |kind| bits & kind.bit() != 0)
     }
 }
 
-// One control is asked once for each assignment of the unknown evidence it mentions: at most 64 questions.
-const _: () = assert!(EvidenceKind::ALL.len() <= 6);
-
 /// The evidence at hand; what was not set is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
-    yes: u8,
-    no: u8,
+    yes: u16,
+    no: u16,
 }
 
 impl Evidence {
@@ -129,11 +180,11 @@ impl Evidence {
         }
     }
 
-    pub(super) fn yes_bits(self) -> u8 {
+    pub(super) fn yes_bits(self) -> u16 {
         self.yes
     }
 
-    pub(super) fn no_bits(self) -> u8 {
+    pub(super) fn no_bits(self) -> u16 {
         self.no
     }
 }
@@ -230,6 +281,8 @@ pub struct SessionFacts<'a> {
     pub document_kind: DocumentKind,
     /// The document belongs to another account, and not to AWS.
     pub document_shared: bool,
+    /// What the document's content says it opens: `Standard_Stream`, `Port`, `InteractiveCommands` …; empty where unknown.
+    pub session_type: &'a str,
     /// `Standard`, `JustInTime`; empty where unknown.
     pub access_type: &'a str,
     /// The caller's reason.

@@ -13,7 +13,10 @@ use super::{
     load::{self, Loaded, Rule},
     source::{PolicyRole, PolicySource, SCHEMA, shipped_sources},
 };
-use crate::ids::{EventTime, digest_128};
+use crate::{
+    effect::Response,
+    ids::{EventTime, digest_128},
+};
 
 /// What the policies say about one question. Everything in it is sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,11 +65,13 @@ pub struct Judge {
 /// What is asked for one action.
 struct Rules {
     /// Each control by itself: its index, its policy and the bits of the evidence it mentions.
-    controls: Vec<(usize, PolicySet, u8)>,
+    controls: Vec<(usize, PolicySet, u16)>,
     /// All waivers; a policy's id is the waiver's index.
     waivers: PolicySet,
     /// What any of them mentions.
     facets: Facets,
+    /// Bits of the evidence that controls mention which do more than report.
+    pressing: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +152,11 @@ impl Judge {
         EvidenceKind::of_bits(self.session.facets.evidence())
     }
 
+    /// The evidence whose absence somebody has to hear of: what controls of sessions mention that do more than report.
+    pub fn pressing_evidence(&self) -> impl Iterator<Item = EvidenceKind> + use<> {
+        EvidenceKind::of_bits(self.session.pressing)
+    }
+
     /// The waivers that no longer work at `now`.
     pub fn expired_waivers(&self, now: EventTime) -> impl Iterator<Item = &Waiver> {
         self.waivers.iter().filter(move |waiver| !waiver.valid_at(now))
@@ -178,7 +188,7 @@ impl Judge {
         self.event.facets
     }
 
-    fn answer(&self, rules: &Rules, question: Result<Question, String>, yes: u8, unknown: u8) -> Answer {
+    fn answer(&self, rules: &Rules, question: Result<Question, String>, yes: u16, unknown: u16) -> Answer {
         let asked = question.and_then(|question| Asked::new(&self.authorizer, question, yes));
         let mut asked = match asked {
             Ok(asked) => asked,
@@ -235,13 +245,17 @@ impl Judge {
 
 impl Rules {
     fn new(loaded: &Loaded, applies: impl Fn(bool, bool) -> bool) -> Result<Self, String> {
-        let mut rules = Self { controls: Vec::new(), waivers: PolicySet::new(), facets: Facets::default() };
+        let (controls, waivers) = (Vec::new(), PolicySet::new());
+        let mut rules = Self { controls, waivers, facets: Facets::default(), pressing: 0 };
         for (index, rule) in loaded.controls.iter().enumerate() {
             if applies(rule.session, rule.event) {
                 let mut policies = PolicySet::new();
                 add(&mut policies, rule, index)?;
                 rules.controls.push((index, policies, rule.facets.evidence()));
                 rules.facets.join(rule.facets);
+                if rule.item.response != Response::Report {
+                    rules.pressing |= rule.facets.evidence();
+                }
             }
         }
         for (index, rule) in loaded.waivers.iter().enumerate() {
@@ -255,7 +269,7 @@ impl Rules {
 
     fn all_open(&self, error: &str) -> Answer {
         let error: Arc<str> = error.into();
-        let open = |control: &(usize, PolicySet, u8)| Open {
+        let open = |control: &(usize, PolicySet, u16)| Open {
             control: control.0,
             needs: Vec::new(),
             error: Some(Arc::clone(&error)),
@@ -274,24 +288,24 @@ struct Asked<'j> {
     authorizer: &'j Authorizer,
     question: Question,
     /// Bits of the evidence known to be so.
-    yes: u8,
+    yes: u16,
     /// The request with all unknown evidence false.
     plain: Request,
-    /// Requests with some unknown evidence true, by the bits of all evidence that is true in them: at most 63.
-    others: Vec<(u8, Request)>,
+    /// Requests with some unknown evidence true, by the bits of all evidence that is true in them.
+    others: Vec<(u16, Request)>,
 }
 
 impl<'j> Asked<'j> {
-    fn new(authorizer: &'j Authorizer, question: Question, yes: u8) -> Result<Self, String> {
+    fn new(authorizer: &'j Authorizer, question: Question, yes: u16) -> Result<Self, String> {
         let plain = question.request(yes, None)?;
         Ok(Self { authorizer, question, yes, plain, others: Vec::new() })
     }
 
     /// The outcome for `policy`, and the bits of the `open` evidence that it depends on. Where it depends on any, the
     /// outcome is meaningful only as the first error.
-    fn decide(&mut self, policy: &PolicySet, open: u8) -> (Outcome, u8) {
-        let mut outcomes: Vec<(u8, Outcome)> = Vec::new();
-        let mut part = 0_u8;
+    fn decide(&mut self, policy: &PolicySet, open: u16) -> (Outcome, u16) {
+        let mut outcomes: Vec<(u16, Outcome)> = Vec::new();
+        let mut part = 0_u16;
         loop {
             outcomes.push((part, self.outcome(policy, part)));
             // The next subset of the bits of `open`, in rising order.
@@ -300,7 +314,7 @@ impl<'j> Asked<'j> {
                 break;
             }
         }
-        let outcome_of = |part: u8| outcomes.iter().find(|(at, _)| *at == part).map(|(_, outcome)| outcome);
+        let outcome_of = |part: u16| outcomes.iter().find(|(at, _)| *at == part).map(|(_, outcome)| outcome);
         let needs = EvidenceKind::of_bits(open)
             .map(EvidenceKind::bit)
             .filter(|bit| outcomes.iter().any(|(part, outcome)| outcome_of(part ^ bit) != Some(outcome)))
@@ -310,7 +324,7 @@ impl<'j> Asked<'j> {
         (outcome.clone(), needs)
     }
 
-    fn outcome(&mut self, policy: &PolicySet, part: u8) -> Outcome {
+    fn outcome(&mut self, policy: &PolicySet, part: u16) -> Outcome {
         let yes = self.yes | part;
         if part != 0 && !self.others.iter().any(|(at, _)| *at == yes) {
             match self.question.request(yes, None) {

@@ -74,14 +74,16 @@ pub(super) fn session(key: &mut Vec<u8>, facets: Facets, facts: &SessionFacts<'_
     writer.text(Facet::DocumentName, facts.document_name);
     writer.small(Facet::DocumentKind, facts.document_kind as u8);
     writer.small(Facet::DocumentShared, u8::from(facts.document_shared));
+    writer.text(Facet::SessionType, facts.session_type);
     writer.text(Facet::AccessType, facts.access_type);
     writer.text(Facet::Reason, facts.reason.unwrap_or_default());
     writer.small(Facet::Resumed, u8::from(facts.resumed));
     if facets.has(Facet::StartedAt) {
         writer.key.extend_from_slice(&facts.started_at.0.to_le_bytes());
     }
-    writer.key.push(facts.evidence.yes_bits() & facets.evidence());
-    writer.key.push(facts.evidence.no_bits() & facets.evidence());
+    for bits in [facts.evidence.yes_bits(), facts.evidence.no_bits()] {
+        writer.key.extend_from_slice(&(bits & facets.evidence()).to_le_bytes());
+    }
 }
 
 /// Writes the question that `facts` ask to `key`, replacing what stood there.

@@ -132,6 +132,8 @@ impl<'s> Names<'s> {
 
 struct Annotated {
     policy: Policy,
+    /// The schema has nothing against it.
+    valid: bool,
     start: usize,
     annotations: BTreeMap<String, (String, usize)>,
 }
@@ -240,7 +242,9 @@ fn read(report: &mut Report<'_>, validator: &Validator) -> Option<Vec<Annotated>
             report.add_cedar(warning, Some(id.as_ref()), start_of(id));
         }
     }
-    let mut found: Vec<_> = policies.policies().map(annotated).collect();
+    let invalid: BTreeSet<_> = result.validation_errors().map(|error| error.policy_id()).collect();
+    let mut found: Vec<_> =
+        policies.policies().map(|policy| annotated(policy, !invalid.contains(policy.id()))).collect();
     found.sort_by_key(|annotated| annotated.start);
     Some(found)
 }
@@ -249,13 +253,13 @@ fn start(policy: &Policy) -> usize {
     policy.as_ref().loc().map_or(0, |loc| loc.span.offset())
 }
 
-fn annotated(policy: &Policy) -> Annotated {
+fn annotated(policy: &Policy, valid: bool) -> Annotated {
     let start = start(policy);
     let annotations = policy.as_ref().annotations().map(|(name, annotation)| {
         let offset = annotation.loc.as_ref().map_or(start, |loc| loc.span.offset());
         (name.to_string(), (annotation.val.to_string(), offset))
     });
-    Annotated { start, annotations: annotations.collect(), policy: policy.clone() }
+    Annotated { start, annotations: annotations.collect(), policy: policy.clone(), valid }
 }
 
 fn control(report: &mut Report<'_>, from: &Annotated) -> Option<Rule<Control>> {
@@ -293,6 +297,12 @@ fn control(report: &mut Report<'_>, from: &Annotated) -> Option<Rule<Control>> {
         let hint = "restrict it to `action == Action::\"session\"`, or respond with `incident`".to_owned();
         from.complain(report, "response", "a control that judges events has no session to end".to_owned(), Some(hint));
     }
+    let evidence: Vec<EvidenceKind> = EvidenceKind::of_bits(rule.facets.evidence()).collect();
+    // A misspelt attribute counts as all evidence, and is told of already.
+    if from.valid && evidence.len() > EvidenceKind::IN_A_CONTROL_MAX {
+        let hint = format!("mention at most {} of it by name, or write two controls", EvidenceKind::IN_A_CONTROL_MAX);
+        report.add(from.start, format!("the control asks for {} kinds of evidence", evidence.len()), Some(hint));
+    }
     let item = Control {
         id: id?,
         title: title?,
@@ -301,7 +311,7 @@ fn control(report: &mut Report<'_>, from: &Annotated) -> Option<Rule<Control>> {
         requirements: requirements?,
         techniques: techniques?,
         quarantine: quarantine?,
-        evidence: EvidenceKind::of_bits(rule.facets.evidence()).collect(),
+        evidence,
         file: report.file.into(),
         line: from.line(report.text),
     };

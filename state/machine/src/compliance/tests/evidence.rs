@@ -5,7 +5,7 @@ use super::*;
 /// A condition over evidence and a few facts, in Cedar.
 fn condition() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
-        4 => (0..EvidenceKind::ALL.len()).prop_map(|at| format!("context.evidence.{}", EvidenceKind::ALL[at].attribute())),
+        4 => (0..EvidenceKind::IN_A_CONTROL_MAX).prop_map(|at| format!("context.evidence.{}", EvidenceKind::ALL[at].attribute())),
         1 => Just("context.management".to_owned()),
         1 => Just("context.targetKind == TargetKind::\"ec2\"".to_owned()),
     ];
@@ -25,7 +25,7 @@ fn tri() -> impl Strategy<Value = Tri> {
 
 /// Every way to fill in what is unknown.
 fn completions(evidence: Evidence) -> Vec<Evidence> {
-    EvidenceKind::ALL.into_iter().fold(vec![evidence], |all, kind| {
+    EvidenceKind::ALL.into_iter().take(EvidenceKind::IN_A_CONTROL_MAX).fold(vec![evidence], |all, kind| {
         let known = |of: &Evidence| of.get(kind) != Tri::Unknown;
         all.into_iter()
             .flat_map(|of| if known(&of) { vec![of] } else { vec![of.with(kind, Tri::Yes), of.with(kind, Tri::No)] })
@@ -114,14 +114,55 @@ fn an_evaluation_error_leaves_the_control_open_with_its_reason() {
     assert!(answer.unknown[1].error.is_some());
 }
 
+/// A condition that mentions these kinds.
+fn mentioning(kinds: &[EvidenceKind]) -> String {
+    kinds.iter().map(|kind| format!("context.evidence.{}", kind.attribute())).collect::<Vec<_>>().join(" && ")
+}
+
+#[test]
+fn a_control_mentions_a_bounded_number_of_kinds_of_evidence() {
+    let (most, one_more) = (EvidenceKind::ALL.split_at(EvidenceKind::IN_A_CONTROL_MAX).0, EvidenceKind::ALL[6]);
+    assert_eq!(most.len(), 6);
+    let loaded = judge(&control("A", &mentioning(most)), "");
+    assert_eq!(loaded.evidence().collect::<Vec<_>>(), most);
+    assert_eq!(loaded.controls()[0].evidence, most);
+
+    let too_many = control("A", &mentioning(&[most, &[one_more]].concat()));
+    let errors = Judge::load(&[source(PolicyRole::Controls, "c.cedar", &too_many)]).unwrap_err();
+    insta::assert_snapshot!(errors, @r#"
+    c.cedar:1:1: the control asks for 7 kinds of evidence
+      hint: mention at most 6 of it by name, or write two controls
+    "#);
+
+    // Two controls may mention more between them.
+    let both = control("A", &mentioning(most)) + &control("B", &mentioning(&[one_more]));
+    assert_eq!(judge(&both, "").evidence().count(), 7);
+}
+
 #[test]
 fn evidence_used_as_a_whole_counts_as_all_of_it() {
-    let of_context = "context.evidence == {logWritable: true, documentAsWanted: true, containerLogged: true, \
-                      keyUsable: true, bucketAsWanted: true, agentOnline: true}";
-    let judge = judge(&control("A", of_context), "");
-    assert_eq!(judge.evidence().collect::<Vec<_>>(), EvidenceKind::ALL);
-    let mut session = Session::good();
-    assert_eq!(violated(&judge, &judge.session(&session.facts())), ["A"]);
-    session.evidence.set(EvidenceKind::AgentOnline, Tri::Unknown);
-    assert_eq!(judge.session(&session.facts()).unknown[0].needs, [EvidenceKind::AgentOnline]);
+    let all: Vec<_> = EvidenceKind::ALL.iter().map(|kind| format!("{}: true", kind.attribute())).collect();
+    let text = control("A", &format!("context.evidence == {{{}}}", all.join(", ")));
+    let errors = Judge::load(&[source(PolicyRole::Controls, "c.cedar", &text)]).unwrap_err();
+    assert!(errors.to_string().contains("asks for 14 kinds of evidence"), "{errors}");
+}
+
+#[test]
+fn to_ask_whether_there_is_evidence_mentions_none_of_it() {
+    let judge = judge(&control("A", "context has evidence && context.evidence has keyUsable && context.resumed"), "");
+    assert_eq!(judge.evidence().collect::<Vec<_>>(), [EvidenceKind::KeyUsable]);
+}
+
+#[test]
+fn evidence_presses_where_a_control_does_more_than_report() {
+    let report = control("A", "!context.evidence.keyUsable || !context.evidence.agentOnline");
+    let incident = control("B", "!context.evidence.agentOnline").replace("report", "incident");
+    let terminate = control("C", "!context.evidence.logWritable").replace("report", "terminate");
+    let pressing = |text: &str| judge(text, "").pressing_evidence().collect::<Vec<_>>();
+    assert_eq!(pressing(&report), []);
+    assert_eq!(pressing(&(report.clone() + &incident)), [EvidenceKind::AgentOnline]);
+    let all = report + &incident + &terminate;
+    assert_eq!(pressing(&all), [EvidenceKind::LogWritable, EvidenceKind::AgentOnline]);
+    let gathered: Vec<_> = judge(&all, "").evidence().collect();
+    assert_eq!(gathered, [EvidenceKind::LogWritable, EvidenceKind::KeyUsable, EvidenceKind::AgentOnline]);
 }

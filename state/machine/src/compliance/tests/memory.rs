@@ -66,10 +66,11 @@ fn session() -> impl Strategy<Value = Session> {
         prop::sample::select(vec!["Standard", "JustInTime"]),
         prop::sample::select(vec![None, Some(""), Some("why")]),
         prop::sample::select(vec![EventTime(0), EventTime(1_800_000_000_000)]),
-        prop::array::uniform6(prop_oneof![Just(Tri::Yes), Just(Tri::No), Just(Tri::Unknown)]),
+        prop::array::uniform14(prop_oneof![Just(Tri::Yes), Just(Tri::No), Just(Tri::Unknown)]),
+        prop::sample::select(vec!["", "Port"]),
     );
     (places, rest).prop_map(
-        |((account, region, unit, arn, node, name, kind), (flags, access, reason, at, evidence))| {
+        |((account, region, unit, arn, node, name, kind), (flags, access, reason, at, evidence, opens))| {
             let evidence = EvidenceKind::ALL.into_iter().zip(evidence);
             Session {
                 account,
@@ -83,6 +84,7 @@ fn session() -> impl Strategy<Value = Session> {
                 document_name: name,
                 document_kind: kind,
                 document_shared: flags[2],
+                session_type: opens,
                 access_type: access,
                 reason,
                 resumed: flags[3],
