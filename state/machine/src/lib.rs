@@ -12,6 +12,7 @@ pub mod ids;
 pub mod incident;
 pub mod invariants;
 pub mod permission;
+pub mod posture;
 pub mod recheck;
 pub mod session;
 pub mod settings;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    document::WantedPreferences,
     effect::Mode,
     ids::{AccountId, ThingKind},
 };
@@ -22,6 +23,11 @@ pub struct Settings {
     pub activity: bool,
     /// How long a verdict on a live session holds, in milliseconds. Default 15,000 (R-G3).
     pub recheck_ms: i64,
+    /// The longest time between two looks at a live session whose evidence cannot be had, in milliseconds. Default
+    /// 120,000 (R-W13).
+    pub recheck_ms_max: i64,
+    /// How long one question to AWS may take, in milliseconds. Default 5,000.
+    pub call_ms_max: i64,
     /// When a session is checked again after something it rests on changed, in milliseconds: IAM changes take seconds
     /// to bite. Default 5,000.
     pub settle_ms: i64,
@@ -43,6 +49,53 @@ pub struct Settings {
     pub own_names: Vec<Arc<str>>,
     /// When an account is locked.
     pub quarantine: QuarantineSettings,
+    /// What sessions must rest on.
+    pub posture: PostureSettings,
+}
+
+/// What sessions must rest on: documents, logs, nodes, callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostureSettings {
+    /// What each account's preferences document must say.
+    pub preferences: WantedPreferences,
+    /// The account of the log bucket, where known (R-G15).
+    pub log_archive_account: Option<AccountId>,
+    /// The smallest object that counts as a log, in bytes. Default 1.
+    pub log_bytes_min: u64,
+    /// From the start of a session to the time by which its log stream must exist, in milliseconds. Default 120,000.
+    pub stream_grace_ms: i64,
+    /// The longest time between the last event of a stream and the end of its session, in milliseconds. Default 600,000.
+    pub stream_gap_ms_max: i64,
+    /// Tags that a node must have for sessions to be allowed on it, each with the values allowed; empty allows all nodes.
+    pub node_tags: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Names of the roles of third parties, with `*` for any characters (R-T1).
+    pub third_party_roles: Vec<Arc<str>>,
+    /// The tag that a third party's role and its nodes must have in common. Default `ExternalAccessGrantedTo` (R-T2).
+    pub third_party_tag: Arc<str>,
+    /// Names of the roles whose sessions must run as a prescribed user, with `*` for any characters (R-T3).
+    pub run_as_roles: Vec<Arc<str>>,
+    /// Operating system users they may run as; empty: any but `root` and `ssm-user`.
+    pub run_as_users: BTreeSet<Arc<str>>,
+    /// Organisational units in which each session needs a reason; `*` stands for all.
+    pub reason_units: BTreeSet<Arc<str>>,
+}
+
+impl Default for PostureSettings {
+    fn default() -> Self {
+        Self {
+            preferences: WantedPreferences::default(),
+            log_archive_account: None,
+            log_bytes_min: 1,
+            stream_grace_ms: 120_000,
+            stream_gap_ms_max: 600_000,
+            node_tags: BTreeMap::new(),
+            third_party_roles: Vec::new(),
+            third_party_tag: "ExternalAccessGrantedTo".into(),
+            run_as_roles: Vec::new(),
+            run_as_users: BTreeSet::new(),
+            reason_units: BTreeSet::new(),
+        }
+    }
 }
 
 /// When an account is locked, and what stops that from running away.
@@ -91,6 +144,8 @@ impl Default for Settings {
             organization: true,
             activity: true,
             recheck_ms: 15_000,
+            recheck_ms_max: 120_000,
+            call_ms_max: 5_000,
             settle_ms: 5_000,
             log_first_look_ms: 30_000,
             log_wait_ms_max: 900_000,
@@ -101,6 +156,7 @@ impl Default for Settings {
             units: BTreeMap::new(),
             own_names: vec!["sessionwarden*".into()],
             quarantine: QuarantineSettings::default(),
+            posture: PostureSettings::default(),
         }
     }
 }
@@ -133,7 +189,7 @@ impl Settings {
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any characters.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else {

@@ -236,7 +236,7 @@ fn changes_name_their_thing() {
 // R-W17: what a session rests on and what an event changed have the same form, however long or short they were given.
 #[test]
 fn a_changed_thing_is_the_one_that_sessions_keep() {
-    use crate::session::{Gathered, Input, Life, LogLook};
+    use crate::session::{Gathered, Input, Life};
     let long = "p".repeat(300);
     let given = [
         (K::Policy, format!("arn:aws:iam::111122223333:policy/{long}"), ("iam", "CreatePolicyVersion"), "policyArn"),
@@ -247,13 +247,9 @@ fn a_changed_thing_is_the_one_that_sessions_keep() {
     for (kind, id, call, parameter) in given {
         let mut one = crate::session::tests::support::session();
         let thing = Thing { kind, account: one.key.account, id: id.as_str().into() };
-        let gathered = Gathered {
-            at: crate::session::tests::support::now(1),
-            life: Life::Alive(crate::session::tests::support::described()),
-            evidence: BTreeMap::new(),
-            depends: [thing].into(),
-            log: LogLook::Unknown,
-        };
+        let alive = Life::Alive(crate::session::tests::support::described());
+        let gathered =
+            Gathered { depends: [thing].into(), ..Gathered::new(crate::session::tests::support::now(1), alive) };
         one.absorb(Input::Gathered(Box::new(gathered)), crate::session::tests::support::now(1));
         let mut names = Names::default();
         let changed = observe(call, &json!({parameter: id}), None, 1, |seen| changed_thing(seen, &mut names)).unwrap();

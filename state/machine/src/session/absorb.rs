@@ -1,17 +1,17 @@
 //! Facts come in: each by a rule that does not care for order or repetition.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Call, DEPENDS_MAX, Described, Gathered, Input, Life, LogLook, Mark, RESUMES_MAX, Rules, Seen, Session,
-    SessionEvent, Start,
+    Answered, Call, DEPENDS_MAX, Described, Gathered, Input, Known, Life, LogFlaw, LogLook, LogSeen, Mark, RESUMES_MAX,
+    Rules, Seen, Session, SessionEvent, Start, Told,
     text::{self, fit_shared},
     want,
 };
 use crate::{
     compliance::Tri,
     effect::{ActivityKind, Effect, RemedyResult},
-    ids::{EffectId, EventId, Now, SessionKey, Thing, ThingKind},
+    ids::{EffectId, EventId, EventTime, Now, SessionKey, Thing, ThingKind},
 };
 
 fn earliest<T: Ord>(kept: &mut Option<T>, new: T) {
@@ -32,6 +32,44 @@ fn latest<T: Ord>(kept: &mut Option<T>, new: T) {
 fn merge_text(kept: &mut Arc<str>, new: Arc<str>) {
     if kept.is_empty() || (!new.is_empty() && new < *kept) {
         *kept = new;
+    }
+}
+
+/// The earliest, with everything that was ever wrong with it.
+fn merge_log(kept: &mut Option<LogSeen>, new: LogSeen) {
+    let place = fit_shared(Arc::clone(&new.place), text::PLACE_BYTES_MAX);
+    let new = LogSeen { place, ..new };
+    let mut flaws: BTreeSet<LogFlaw> = kept.iter().flat_map(|known| &known.flaws).copied().collect();
+    flaws.extend(&new.flaws);
+    earliest(kept, LogSeen { flaws: BTreeSet::new(), ..new });
+    if let Some(log) = kept {
+        log.flaws = flaws;
+    }
+}
+
+impl Known {
+    /// Takes an answer in. A no stays, however often a yes comes after it.
+    fn hear(&mut self, at: EventTime, answer: Answered) {
+        match answer.value {
+            Tri::Unknown => {}
+            Tri::Yes => latest(&mut self.last, (at, true)),
+            Tri::No => {
+                latest(&mut self.last, (at, false));
+                earliest(&mut self.first_no, at);
+            }
+        }
+        let told = Told {
+            at,
+            value: answer.value,
+            source: text::cut(answer.source, text::SOURCE_BYTES_MAX),
+            reason: fit_shared(answer.reason, text::TOLD_BYTES_MAX),
+        };
+        match (self.told.as_ref().map(|known| known.value == Tri::No), told.value == Tri::No) {
+            (Some(true), true) => earliest(&mut self.told, told),
+            (Some(true), false) => {}
+            (Some(false), true) => self.told = Some(told),
+            (Some(false) | None, _) => latest(&mut self.told, told),
+        }
     }
 }
 
@@ -207,16 +245,9 @@ impl Session {
                     Some(known) => known.merge(described.bounded()),
                     None => seen.described = Some(described.bounded()),
                 }
+                merge_text(&mut seen.session_type, fit_shared(gathered.session_type, text::KIND_BYTES_MAX));
                 for (kind, answer) in gathered.evidence {
-                    let known = seen.evidence.entry(kind).or_default();
-                    match answer {
-                        Tri::Unknown => {}
-                        Tri::Yes => latest(&mut known.last, (at, true)),
-                        Tri::No => {
-                            latest(&mut known.last, (at, false));
-                            earliest(&mut known.first_no, at);
-                        }
-                    }
+                    seen.evidence.entry(kind).or_default().hear(at, answer);
                 }
                 seen.depends.extend(gathered.depends.into_iter().map(text::settled));
                 while seen.depends.len() > DEPENDS_MAX {
@@ -231,8 +262,11 @@ impl Session {
             }
         }
         match gathered.log {
-            LogLook::Found(log) => earliest(&mut seen.log, log),
-            LogLook::Absent => latest(&mut seen.log_absent_at, gathered.at),
+            LogLook::Found(log) => merge_log(&mut seen.log, log),
+            LogLook::Absent(why) => {
+                latest(&mut seen.log_absent_at, gathered.at);
+                latest(&mut seen.log_told, (gathered.at, fit_shared(why, text::TOLD_BYTES_MAX)));
+            }
             LogLook::Unknown => {}
         }
     }

@@ -157,9 +157,11 @@ impl Session {
             }
         }
         let answered = |kind: EvidenceKind| self.seen.as_ref()?.evidence.get(&kind)?.last.map(|(at, _)| at);
-        let needed =
-            verdict.unproven.iter().flat_map(|open| &open.needs).map(|kind| answered(*kind).unwrap_or(heard_at));
-        verdict.unanswered_since = needed.chain(judge.evidence().filter_map(answered)).min().filter(|_| asking);
+        let pressing: Vec<EvidenceKind> = judge.pressing_evidence().collect();
+        let needed = verdict.unproven.iter().flat_map(|open| &open.needs).filter(|kind| pressing.contains(kind));
+        let needed = needed.map(|kind| answered(*kind).unwrap_or(heard_at));
+        let answered = pressing.iter().filter_map(|kind| answered(*kind));
+        verdict.unanswered_since = needed.chain(answered).min().filter(|_| asking);
         verdict
     }
 
@@ -271,6 +273,7 @@ impl Session {
             document_name: self.document(),
             document_kind: document_kind(self),
             document_shared: document_shared(self),
+            session_type: self.seen.as_ref().map_or("", |seen| &*seen.session_type),
             access_type: described.map_or("", |described| &*described.access_type),
             reason: reason.or_else(|| described.and_then(|described| described.reason.as_deref())),
             resumed: moment.resumed,

@@ -105,20 +105,117 @@ pub struct Described {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// The first time that AWS said no while the session was alive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "no", default, skip_serializing_if = "Option::is_none")]
     pub first_no: Option<EventTime>,
     /// The latest answer, yes or no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<(EventTime, bool)>,
+    /// Why: the first no, else the latest answer, one that is none included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+}
+
+/// An answer to one question about a session, with where it comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Answered {
+    /// The answer.
+    pub value: Tri,
+    /// Who answered: `iam`, `ssm`, `s3` …; empty where nobody was asked.
+    pub source: Arc<str>,
+    /// Why, in words that name the statement, document or tag; one sentence without a full stop.
+    pub reason: Arc<str>,
+}
+
+impl Answered {
+    /// An answer of `source`.
+    pub fn new(value: Tri, source: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Self {
+        Self { value, source: source.into(), reason: reason.into() }
+    }
+}
+
+impl From<Tri> for Answered {
+    /// An answer without a reason.
+    fn from(value: Tri) -> Self {
+        Self { value, ..Self::default() }
+    }
+}
+
+/// An answer as it is kept, with its time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(EventTime, Tri, Arc<str>, Arc<str>)", into = "(EventTime, Tri, Arc<str>, Arc<str>)")]
+pub struct Told {
+    /// When it was given.
+    pub at: EventTime,
+    /// The answer.
+    pub value: Tri,
+    /// Who answered.
+    pub source: Arc<str>,
+    /// Why.
+    pub reason: Arc<str>,
+}
+
+// A session has many of these, and is small as JSON.
+impl From<(EventTime, Tri, Arc<str>, Arc<str>)> for Told {
+    fn from((at, value, source, reason): (EventTime, Tri, Arc<str>, Arc<str>)) -> Self {
+        Self { at, value, source, reason }
+    }
+}
+
+impl From<Told> for (EventTime, Tri, Arc<str>, Arc<str>) {
+    fn from(told: Told) -> Self {
+        (told.at, told.value, told.source, told.reason)
+    }
 }
 
 /// The session's log, once found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogSeen {
-    /// When it was written.
+    /// When it was written; of a stream, when it last was.
     pub written_at: EventTime,
-    /// Its size in bytes.
+    /// Its size in bytes; 0 for a stream, whose size nobody tells.
     pub size_bytes: u64,
+    /// Where: `s3://bucket/key`, or the log group and stream.
+    #[serde(default)]
+    pub place: Arc<str>,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub flaws: BTreeSet<LogFlaw>,
+}
+
+/// What can be wrong with a log that is there (R-W22, R-W23, TH24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFlaw {
+    /// It is smaller than any log of a shell.
+    Small,
+    /// It has more than one version.
+    WrittenTwice,
+    /// It was written before the session ended.
+    WrittenEarly,
+    /// Another account wrote it.
+    ForeignWriter,
+    /// It does not lie where the account's logs belong.
+    ForeignPlace,
+    /// Its stream ends long before the session did.
+    Gap,
+}
+
+impl LogFlaw {
+    /// Every flaw, in the order of the enum.
+    pub const ALL: [Self; 6] =
+        [Self::Small, Self::WrittenTwice, Self::WrittenEarly, Self::ForeignWriter, Self::ForeignPlace, Self::Gap];
+
+    /// The name reports use, in kebab case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::WrittenTwice => "written-twice",
+            Self::WrittenEarly => "written-early",
+            Self::ForeignWriter => "foreign-writer",
+            Self::ForeignPlace => "foreign-place",
+            Self::Gap => "gap",
+        }
+    }
 }
 
 /// A control found violated, kept with the policy it was found under.
@@ -190,8 +287,11 @@ pub struct Seen {
     /// Evidence by kind.
     #[serde(default)]
     pub evidence: BTreeMap<EvidenceKind, Known>,
+    /// What the document's content says it opens, where known.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub session_type: Arc<str>,
     /// What it rests on, at most [`DEPENDS_MAX`] things.
-    #[serde(default)]
+    #[serde(default, with = "text::things")]
     pub depends: BTreeSet<Thing>,
     /// The log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +299,9 @@ pub struct Seen {
     /// The last time it was looked for and was not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_absent_at: Option<Now>,
+    /// Why it was not there, as last told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_told: Option<(Now, Arc<str>)>,
     /// The last time anything was gathered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gathered_at: Option<Now>,
@@ -289,12 +392,12 @@ pub enum Life {
 }
 
 /// Whether a session's log is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogLook {
     /// Nobody looked, or the answer was no answer.
     Unknown,
-    /// It is not there.
-    Absent,
+    /// It is not there, and why that is said: where was looked, or what was there instead.
+    Absent(Arc<str>),
     /// It is.
     Found(LogSeen),
 }
@@ -307,11 +410,21 @@ pub struct Gathered {
     /// Whether it is alive.
     pub life: Life,
     /// The evidence.
-    pub evidence: BTreeMap<EvidenceKind, Tri>,
+    pub evidence: BTreeMap<EvidenceKind, Answered>,
+    /// What its document's content says it opens: `Standard_Stream`, `Port` …; empty where unknown.
+    pub session_type: Arc<str>,
     /// What it rests on.
     pub depends: BTreeSet<Thing>,
     /// Its log.
     pub log: LogLook,
+}
+
+impl Gathered {
+    /// A round at `at` that learns whether the session is alive, and nothing else yet.
+    pub fn new(at: Now, life: Life) -> Self {
+        let (evidence, depends) = (BTreeMap::new(), BTreeSet::new());
+        Self { at, life, evidence, session_type: Arc::default(), depends, log: LogLook::Unknown }
+    }
 }
 
 impl SessionEvent {

@@ -12,15 +12,19 @@ pub const TEXT_CHARS_MAX: usize = 512;
 
 // Limits in bytes of JSON. AWS's own: an assumed role's ARN 177, a target 400 characters, a document's ARN 200, a
 // reason 256 characters of up to four bytes.
-pub(super) const ARN_BYTES_MAX: usize = 256;
-pub(super) const KIND_BYTES_MAX: usize = 64;
+pub(super) const ARN_BYTES_MAX: usize = 192;
+pub(super) const KIND_BYTES_MAX: usize = 33;
 pub(super) const REGION_BYTES_MAX: usize = 64;
 pub(super) const TARGET_BYTES_MAX: usize = 400;
-pub(super) const DOCUMENT_BYTES_MAX: usize = 256;
-pub(super) const REASON_BYTES_MAX: usize = 1_024;
-pub(super) const FAILURE_BYTES_MAX: usize = 256;
-pub(super) const TITLE_BYTES_MAX: usize = 160;
-const THING_BYTES_MAX: usize = 128;
+pub(super) const DOCUMENT_BYTES_MAX: usize = 208;
+pub(super) const REASON_BYTES_MAX: usize = 400;
+pub(super) const FAILURE_BYTES_MAX: usize = 128;
+/// For each kind of evidence: with all of them a session stays small.
+pub(super) const TOLD_BYTES_MAX: usize = 144;
+pub(super) const SOURCE_BYTES_MAX: usize = 16;
+pub(super) const PLACE_BYTES_MAX: usize = 256;
+pub(super) const TITLE_BYTES_MAX: usize = 128;
+const THING_BYTES_MAX: usize = 88;
 
 /// The first [`TEXT_CHARS_MAX`] characters.
 pub(crate) fn clip(text: &str) -> &str {
@@ -70,6 +74,19 @@ pub(super) fn fit_shared(text: Arc<str>, bytes_max: usize) -> Arc<str> {
     }
 }
 
+/// The beginning of a text that we write ourselves, within `bytes_max` bytes of JSON.
+pub(super) fn cut(text: Arc<str>, bytes_max: usize) -> Arc<str> {
+    let mut len = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        len += json_len(*c);
+        len > bytes_max
+    });
+    match end {
+        Some((end, _)) => text[..end].into(),
+        None => text,
+    }
+}
+
 /// A principal with bounded texts.
 pub(crate) fn principal(arn: &str, kind: &str, names: &mut Names) -> Principal {
     Principal { arn: names.get(&fit(arn, ARN_BYTES_MAX)), kind: names.get(&fit(kind, KIND_BYTES_MAX)) }
@@ -103,5 +120,28 @@ pub(super) fn kind_of_arn(arn: &str) -> &'static str {
         "federated-user" => "FederatedUser",
         "root" => "Root",
         _ => "",
+    }
+}
+
+/// Things as a list of lists: a session has many, and is small as JSON.
+pub(super) mod things {
+    use std::collections::BTreeSet;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{AccountId, Arc, Thing, ThingKind};
+
+    pub(in crate::session) fn serialize<S: Serializer>(
+        things: &BTreeSet<Thing>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(things.iter().map(|thing| (thing.kind, thing.account, &thing.id)))
+    }
+
+    pub(in crate::session) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeSet<Thing>, D::Error> {
+        let things = Vec::<(ThingKind, AccountId, Arc<str>)>::deserialize(deserializer)?;
+        Ok(things.into_iter().map(|(kind, account, id)| Thing { kind, account, id }).collect())
     }
 }

@@ -233,14 +233,18 @@ impl Session {
             note("resumed", &mark.principal.arn, "cloudtrail", mark.at);
         }
         for (kind, known) in self.seen.iter().flat_map(|seen| &seen.evidence) {
-            match (known.first_no, known.last) {
-                (Some(at), _) | (None, Some((at, false))) => note(kind.as_str(), "no", "posture", at),
-                (None, Some((at, true))) => note(kind.as_str(), "yes", "posture", at),
-                (None, None) => {}
+            if let Some(told) = &known.told {
+                let source = if told.source.is_empty() { "posture" } else { &told.source };
+                let (value, reason) = (told.value.as_str(), &told.reason);
+                let text = if reason.is_empty() { value.to_owned() } else { format!("{value}: {reason}") };
+                note(kind.as_str(), &text, source, told.at);
             }
         }
-        if let Some(log) = self.seen.as_ref().and_then(|seen| seen.log) {
-            note("log", &format!("{} bytes", log.size_bytes), "log", log.written_at);
+        if let Some(log) = self.seen.as_ref().and_then(|seen| seen.log.as_ref()) {
+            let flaws = log.flaws.iter().map(|flaw| format!(", {}", flaw.as_str())).collect::<String>();
+            note("log", &format!("{} bytes in {}{flaws}", log.size_bytes, log.place), "log", log.written_at);
+        } else if let Some((at, why)) = self.seen.as_ref().and_then(|seen| seen.log_told.as_ref()) {
+            note("log", &format!("absent: {why}"), "log", at.as_event_time());
         }
         notes
     }

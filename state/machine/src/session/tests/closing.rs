@@ -136,7 +136,7 @@ fn a_log_is_missing_only_at_the_deadline() {
     let mut looks = Vec::new();
     while let Some(due) = desk.due_ms(&one) {
         looks.push(due / 1_000);
-        let effects = step(&mut desk, &mut one, look(due / 1_000, LogLook::Absent), due / 1_000);
+        let effects = step(&mut desk, &mut one, look(due / 1_000, absent()), due / 1_000);
         let last = desk.phase(&one) == Phase::Closed(Outcome::LogMissing);
         let expected = if last { vec!["incident/log-missing/*", "verdict/*"] } else { vec![] };
         assert_eq!(effects, expected, "after {looks:?}");
@@ -155,9 +155,9 @@ fn an_unknown_log_is_not_missing() {
     let effects = step(&mut desk, &mut one, look(1_520, LogLook::Unknown), 1_520);
     assert_eq!(effects, ["incident/evidence-unknown/*"]);
     // An absence before the deadline is none either.
-    desk.step(&mut one, look(919, LogLook::Absent), 1_521);
+    desk.step(&mut one, look(919, absent()), 1_521);
     assert_eq!(desk.phase(&one), Phase::AwaitingLog);
-    desk.step(&mut one, look(920, LogLook::Absent), 1_522);
+    desk.step(&mut one, look(920, absent()), 1_522);
     assert_eq!(desk.phase(&one), Phase::Closed(Outcome::LogMissing));
 }
 
@@ -165,11 +165,11 @@ fn an_unknown_log_is_not_missing() {
 #[test]
 fn a_late_log_is_waited_for() {
     let (mut desk, mut one) = awaiting();
-    desk.step(&mut one, look(500, LogLook::Absent), 500);
+    desk.step(&mut one, look(500, absent()), 500);
     let effects = desk.step(&mut one, look(910, found(905)), 910);
     assert_eq!((ids(&effects), desk.phase(&one)), (vec!["verdict/*".to_owned()], Phase::Closed(Outcome::Compliant)));
     let Effect::Close { outcome, evidence, .. } = &effects[0] else { panic!("{effects:?}") };
-    assert_eq!((*outcome, &*evidence.last().unwrap().value), ("compliant", "100 bytes"));
+    assert_eq!((*outcome, &*evidence.last().unwrap().value), ("compliant", "100 bytes in "));
     assert_eq!(desk.due_ms(&one), None);
     // R-W5: the log of a session that was ended is awaited like any other.
     let mut desk = Desk::enforcing();
@@ -199,7 +199,7 @@ fn a_closed_session_stays_closed() {
     desk.step(&mut one, look(60, found(50)), 60);
     done(&mut desk, &mut one, 60);
     let closed = one.clone();
-    for input in [start(0), ended(75, 20), look(90, LogLook::Absent), Input::Wake] {
+    for input in [start(0), ended(75, 20), look(90, absent()), Input::Wake] {
         assert_eq!(step(&mut desk, &mut one, input, 100), NOTHING);
         assert_eq!((desk.phase(&one), desk.due_ms(&one)), (Phase::Closed(Outcome::Compliant), None));
     }
@@ -225,8 +225,8 @@ fn an_end_without_a_beginning_waits_for_it() {
     desk.step(&mut late, look(61, found(0)), 61);
     assert_eq!(desk.phase(&late), Phase::Closed(Outcome::Unproven));
     // It never comes.
-    assert_eq!(step(&mut desk, &mut one, look(899, LogLook::Absent), 899), NOTHING);
-    assert_eq!(step(&mut desk, &mut one, look(900, LogLook::Absent), 900), ["verdict/*"]);
+    assert_eq!(step(&mut desk, &mut one, look(899, absent()), 899), NOTHING);
+    assert_eq!(step(&mut desk, &mut one, look(900, absent()), 900), ["verdict/*"]);
     done(&mut desk, &mut one, 900);
     assert_eq!((desk.phase(&one), desk.due_ms(&one)), (Phase::Closed(Outcome::Unproven), None));
     // I15: and when it comes after all, a violation is still reported.

@@ -33,8 +33,12 @@ fn tri() -> impl Strategy<Value = Tri> {
 }
 
 fn log() -> impl Strategy<Value = LogLook> {
-    let seen = (0..60_i64, 0..3_u64).prop_map(|(s, size_bytes)| LogSeen { written_at: at(s), size_bytes });
-    prop_oneof![Just(LogLook::Unknown), Just(LogLook::Absent), seen.prop_map(LogLook::Found)]
+    let seen = (0..60_i64, 0..3_u64).prop_map(|(s, size_bytes)| LogSeen {
+        written_at: at(s),
+        size_bytes,
+        ..LogSeen::default()
+    });
+    prop_oneof![Just(LogLook::Unknown), Just(absent()), seen.prop_map(LogLook::Found)]
 }
 
 /// One event; those with equal numbers are duplicates, those with different ones are different records.

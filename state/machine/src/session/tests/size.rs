@@ -11,8 +11,8 @@ use crate::{
     effect::{Mode, RemedyResult},
     ids::{EffectId, EventId, Names, Thing, ThingKind},
     session::{
-        DEPENDS_MAX, Described, Gathered, Input, Life, LogLook, RESUMES_MAX, Session, SessionEvent, TEXT_CHARS_MAX,
-        VIOLATIONS_MAX, clip, text::fit,
+        Answered, DEPENDS_MAX, Described, Gathered, Input, Life, LogFlaw, LogLook, LogSeen, RESUMES_MAX, Session,
+        SessionEvent, TEXT_CHARS_MAX, VIOLATIONS_MAX, clip, text::fit,
     },
 };
 
@@ -119,13 +119,18 @@ fn fullest(fill: char) -> Session {
         inputs.push(Input::Gathered(Box::new(Gathered {
             at: now(200 + n),
             life: Life::Alive(described),
-            evidence: EvidenceKind::ALL.map(|kind| (kind, Tri::No)).into(),
+            evidence: EvidenceKind::ALL
+                .map(|kind| (kind, Answered::new(Tri::No, Arc::clone(&long), Arc::clone(&long))))
+                .into(),
+            session_type: Arc::clone(&long),
             depends: (0..30).map(thing).collect(),
-            log: LogLook::Absent,
+            log: LogLook::Absent(Arc::clone(&long)),
         })));
         inputs.push(tried(RemedyResult::Failed(Arc::clone(&long))));
         inputs.push(Input::Disturbed);
-        inputs.push(round(n, Life::Ended(at(n)), &[], found(n)));
+        let log =
+            LogSeen { place: Arc::clone(&long), flaws: LogFlaw::ALL.into(), written_at: at(n), size_bytes: n as u64 };
+        inputs.push(round(n, Life::Ended(at(n)), &[], LogLook::Found(log)));
     }
     for (n, input) in inputs.into_iter().enumerate() {
         let effects = desk.step(&mut one, input, 2_000 + n as i64 * 10);
@@ -173,8 +178,7 @@ fn policies_are_the_first_things_to_go() {
     });
     let mut one = session();
     let depends = things.collect();
-    let gathered =
-        Gathered { at: now(1), life: Life::Alive(described()), evidence: [].into(), depends, log: LogLook::Unknown };
+    let gathered = Gathered { depends, ..Gathered::new(now(1), Life::Alive(described())) };
     one.absorb(Input::Gathered(Box::new(gathered)), now(1));
     let kept = one.seen.unwrap().depends;
     let others = kept.iter().filter(|thing| thing.kind != ThingKind::Policy).count();

@@ -109,8 +109,8 @@ pub(crate) fn described() -> Described {
 }
 
 pub(crate) fn round(seconds: i64, life: Life, evidence: &[(EvidenceKind, Tri)], log: LogLook) -> Input {
-    let (evidence, depends) = (evidence.iter().copied().collect(), BTreeSet::new());
-    Input::Gathered(Box::new(Gathered { at: now(seconds), life, evidence, depends, log }))
+    let evidence = evidence.iter().map(|(kind, value)| (*kind, (*value).into())).collect();
+    Input::Gathered(Box::new(Gathered { evidence, log, ..Gathered::new(now(seconds), life) }))
 }
 
 /// All evidence that a shell needs.
@@ -135,7 +135,11 @@ pub(crate) fn look(seconds: i64, log: LogLook) -> Input {
 }
 
 pub(crate) fn found(written: i64) -> LogLook {
-    LogLook::Found(LogSeen { written_at: at(written), size_bytes: 100 })
+    LogLook::Found(LogSeen { written_at: at(written), size_bytes: 100, ..LogSeen::default() })
+}
+
+pub(crate) fn absent() -> LogLook {
+    LogLook::Absent("no object".into())
 }
 
 pub(crate) fn tried(result: RemedyResult) -> Input {

@@ -41,9 +41,9 @@ const LIVES: [(&str, &[Said]); 14] = [
     ("alive 10, ended 20", &[Said::Alive(10), Said::Ended(20)]),
     ("ended 20, alive 30", &[Said::Ended(20), Said::Alive(30)]),
     ("alive 10, event of end 20, ended 30", &[Said::Alive(10), Said::Terminate(20), Said::Ended(30)]),
-    ("alive 10, ended 20, log absent 60", &[Said::Alive(10), Said::Ended(20), Said::Log(60, LogLook::Absent)]),
-    ("alive 10, ended 20, log absent 920", &[Said::Alive(10), Said::Ended(20), Said::Log(920, LogLook::Absent)]),
-    ("alive 10, ended 20, log unknown 920", &[Said::Alive(10), Said::Ended(20), Said::Log(920, LogLook::Unknown)]),
+    ("alive 10, ended 20, log absent 60", &[Said::Alive(10), Said::Ended(20), Said::Absent(60)]),
+    ("alive 10, ended 20, log absent 920", &[Said::Alive(10), Said::Ended(20), Said::Absent(920)]),
+    ("alive 10, ended 20, log unknown 920", &[Said::Alive(10), Said::Ended(20), Said::Nothing(920)]),
     ("alive 10, ended 20, log found 60", &[Said::Alive(10), Said::Ended(20), Said::Found(60)]),
     ("event of end 20, no answer 920", &[Said::Terminate(20), Said::Nothing(920)]),
 ];
@@ -54,7 +54,7 @@ enum Said {
     Alive(i64),
     Ended(i64),
     Terminate(i64),
-    Log(i64, LogLook),
+    Absent(i64),
     Found(i64),
 }
 
@@ -104,7 +104,7 @@ impl Kind {
             Said::Alive(s) => (s, self.alive(s)),
             Said::Ended(s) => (s, ended(s, 20)),
             Said::Terminate(s) => (s, terminate(s, 9)),
-            Said::Log(s, log) => (s, look(s, log)),
+            Said::Absent(s) => (s, look(s, absent())),
             Said::Found(s) => (s, look(s, found(50))),
         }
     }
