@@ -29,11 +29,13 @@ macro_rules! shipped {
     };
 }
 
-const SHIPPED: [(&str, &str); 6] = shipped![
+const SHIPPED: [(&str, &str); 8] = shipped![
     "access.cedar",
+    "callers.cedar",
     "containers.cedar",
     "documents.cedar",
     "logging.cedar",
+    "nodes.cedar",
     "other-ways.cedar",
     "tampering.cedar",
 ];

@@ -187,10 +187,22 @@ fn facts_that_no_policy_mentions_are_not_asked_again() {
     session.reason = Some("because");
     session.started_at = EventTime(5);
     session.account = 444_455_556_666;
-    session.evidence.set(EvidenceKind::AgentOnline, Tri::No);
     assert!(Arc::ptr_eq(&first, &verdicts.session(&session.facts())));
     assert_eq!(verdicts.asked(), (1, 1));
     session.evidence.set(EvidenceKind::LogWritable, Tri::Unknown);
+    assert!(!Arc::ptr_eq(&first, &verdicts.session(&session.facts())));
+    assert_eq!(verdicts.asked(), (1, 2));
+}
+
+#[test]
+fn evidence_that_no_policy_mentions_is_not_asked_again() {
+    let judge = Arc::new(judge(&control("C", "!context.evidence.logWritable"), ""));
+    let mut verdicts = Verdicts::new(judge);
+    let mut session = Session::good();
+    let first = verdicts.session(&session.facts());
+    session.evidence.set(EvidenceKind::AgentOnline, Tri::No);
+    assert!(Arc::ptr_eq(&first, &verdicts.session(&session.facts())));
+    session.evidence.set(EvidenceKind::LogWritable, Tri::No);
     assert!(!Arc::ptr_eq(&first, &verdicts.session(&session.facts())));
     assert_eq!(verdicts.asked(), (1, 2));
 }
