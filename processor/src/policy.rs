@@ -1,4 +1,4 @@
-//! Policy files and settings, from the configuration to what the core takes.
+//! Policy files, as the core takes them.
 
 use std::{
     fs,
@@ -6,12 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use sessionwarden_machine::{
-    compliance::{Judge, PolicyErrors, PolicyRole, PolicySource, shipped_sources},
-    settings::{QuarantineSettings, Settings},
-};
-
-use crate::config::Config;
+use sessionwarden_machine::compliance::{Judge, PolicyErrors, PolicyRole, PolicySource, shipped_sources};
 
 /// Why the policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -78,42 +73,4 @@ fn read_folder(dir: &Path, role: PolicyRole, sources: &mut Vec<PolicySource>) ->
         }
     }
     Ok(())
-}
-
-/// The core's settings, as the configuration gives them.
-pub fn settings_of(config: &Config) -> Settings {
-    let defaults = Settings::default();
-    let ms = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let seconds = |value: u64| ms(value.saturating_mul(1_000));
-    fn texts(values: &[String]) -> impl Iterator<Item = Arc<str>> {
-        values.iter().map(|value| Arc::from(value.as_str()))
-    }
-    let organization = &config.organization;
-    let own = [&organization.own_names, &organization.log_buckets, &organization.log_keys];
-    Settings {
-        mode: config.service.mode,
-        organization: true,
-        activity: config.feed.activity,
-        recheck_ms: ms(config.recheck.period_ms),
-        settle_ms: defaults.settle_ms.min(ms(config.recheck.period_ms)),
-        log_first_look_ms: ms(config.recheck.log_first_look_ms),
-        log_wait_ms_max: ms(config.recheck.log_wait_ms_max),
-        evidence_unknown_ms_max: ms(config.recheck.evidence_unknown_ms_max),
-        terminate_confirm_ms_max: ms(config.recheck.terminate_confirm_ms_max),
-        allowed_regions: texts(&organization.allowed_regions).collect(),
-        management_account: organization.management_account,
-        units: organization.units.iter().map(|(account, unit)| (*account, Arc::from(unit.as_str()))).collect(),
-        own_names: own.into_iter().flat_map(|names| texts(names)).collect(),
-        quarantine: QuarantineSettings {
-            enabled: config.quarantine.enabled,
-            sessions_min: config.threshold.sessions as usize,
-            window_ms: seconds(config.threshold.window_seconds),
-            principals_min: config.threshold.principals_min as usize,
-            duration_ms: seconds(config.quarantine.duration_seconds),
-            exempt: organization.exempt_accounts.iter().chain(&organization.log_archive_account).copied().collect(),
-            concurrent_max: config.quarantine.concurrent_max as usize,
-            hourly_max: config.quarantine.hourly_max as usize,
-            share_percent_max: config.quarantine.share_max_percent as usize,
-        },
-    }
 }

@@ -5,8 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sessionwarden::config::{Config, ConfigErrors, LogFormat, Place};
-use sessionwarden_machine::effect::Mode;
+use sessionwarden::config::{Config, ConfigErrors, LogFormat, Place, settings_of};
+use sessionwarden_machine::{
+    document::WantedPreferences,
+    effect::Mode,
+    ids::ThingKind,
+    settings::{PostureSettings, Settings},
+};
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/sessionwarden.example.toml")
@@ -51,7 +56,9 @@ fn the_example_file_names_every_key() {
         let (section, key) = key.split_once('.').unwrap();
         let start = text.find(&format!("\n[{section}]\n")).unwrap_or_else(|| panic!("section {section}"));
         let rest = &text[start + 1..];
-        let end = rest.find("\n\n[").filter(|_| section != "organization").unwrap_or(rest.len());
+        let own = format!("[{section}.");
+        let end = rest.match_indices("\n[").find(|(at, _)| !rest[at + 1..].starts_with(&own));
+        let end = end.map_or(rest.len(), |(at, _)| at);
         let found = rest[..end].lines().any(|line| {
             let line = line.trim_start_matches("# ");
             line.starts_with(&format!("{key} = ")) || line == format!("[{section}.{key}]")
@@ -70,6 +77,183 @@ fn every_value_of_the_example_is_read() {
         let errors = load(&broken, &[]).expect_err(line);
         let place = errors.0[0].place.to_string();
         assert!(place.contains(&format!(":{}:", at + 1)), "{line}: {errors}");
+    }
+}
+
+#[test]
+fn what_the_example_leaves_out_can_be_set_as_it_says() {
+    let text = fs::read_to_string(example()).unwrap();
+    let settings = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(setting) if setting.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => setting,
+        _ => line,
+    });
+    let config = load(&settings.collect::<Vec<_>>().join("\n"), &[]).unwrap();
+    let WantedPreferences {
+        s3_bucket,
+        s3_prefix,
+        s3_encryption,
+        log_group,
+        log_group_encryption,
+        streaming,
+        kms_key,
+        run_as,
+        run_as_user,
+        idle_minutes_max,
+        max_minutes_max,
+        shell_linux,
+        shell_windows,
+        hashes,
+    } = &config.preferences;
+    let texts = [s3_bucket, s3_prefix, log_group, kms_key, run_as_user, shell_linux, shell_windows];
+    assert!(texts.iter().all(|text| text.is_some()), "{texts:?}");
+    assert_eq!([s3_encryption, log_group_encryption, streaming, run_as], [&Some(true); 4]);
+    assert_eq!((*idle_minutes_max, *max_minutes_max, hashes.len()), (Some(20), Some(60), 1));
+    assert_eq!(config.sessions.node_tags["Stage"], ["prod", "test"].map(str::to_owned).into());
+}
+
+#[test]
+fn the_core_gets_what_was_configured() {
+    assert_eq!(settings_of(&Config::default()), Settings::default());
+
+    let toml = r#"
+        [organization]
+        log_archive_account = "222222222222"
+        [recheck]
+        period_ms = 1_000
+        period_ms_max = 2_000
+        call_ms_max = 300
+        [preferences]
+        s3_bucket = "logs"
+        s3_prefix = "{account}"
+        streaming = false
+        idle_minutes_max = 60
+        [sessions]
+        third_party_roles = ["Party*"]
+        third_party_tag = "Party"
+        run_as_roles = ["Ops"]
+        run_as_users = ["ops"]
+        reason_units = ["*"]
+        [sessions.node_tags]
+        Stage = ["prod", "test", "prod"]
+        Team = [""]
+        [logs]
+        bytes_min = 7
+        stream_grace_ms = 8_000
+        stream_gap_ms_max = 9_000
+    "#;
+    let settings = settings_of(&load(toml, &[]).unwrap());
+    assert_eq!((settings.recheck_ms, settings.recheck_ms_max, settings.call_ms_max), (1_000, 2_000, 300));
+    assert_eq!(
+        settings.posture,
+        PostureSettings {
+            preferences: WantedPreferences {
+                s3_bucket: Some("logs".into()),
+                s3_prefix: Some("{account}".into()),
+                streaming: Some(false),
+                idle_minutes_max: Some(60),
+                ..WantedPreferences::default()
+            },
+            log_archive_account: Some("222222222222".parse().unwrap()),
+            log_bytes_min: 7,
+            stream_grace_ms: 8_000,
+            stream_gap_ms_max: 9_000,
+            node_tags: [("Stage".into(), ["prod".into(), "test".into()].into()), ("Team".into(), ["".into()].into()),]
+                .into(),
+            third_party_roles: vec!["Party*".into()],
+            third_party_tag: "Party".into(),
+            run_as_roles: vec!["Ops".into()],
+            run_as_users: ["ops".into()].into(),
+            reason_units: ["*".into()].into(),
+        }
+    );
+    let tags = [("SESSIONWARDEN_SESSIONS__NODE_TAGS", "Stage=prod, Team=,Stage=test")];
+    assert_eq!(settings_of(&load("", &tags).unwrap()).posture.node_tags, settings.posture.node_tags);
+}
+
+#[test]
+fn what_the_preferences_name_is_the_guardrails_own() {
+    let key = "11111111-2222-3333-4444-555555555555";
+    let toml = format!(
+        r#"
+        [preferences]
+        s3_bucket = "logs"
+        log_group = "/session-logs"
+        kms_key = "arn:aws:kms:eu-central-1:222222222222:key/{key}"
+        "#
+    );
+    let settings = settings_of(&load(&toml, &[]).unwrap());
+    // TH22, TH23, TH24
+    for (kind, id) in [
+        (ThingKind::Key, key),
+        (ThingKind::Key, &format!("arn:aws:kms:eu-central-1:222222222222:key/{key}")),
+        (ThingKind::Bucket, "logs"),
+        (ThingKind::LogGroup, "/session-logs"),
+        (ThingKind::Rule, "sessionwarden-watch"),
+    ] {
+        assert!(settings.owns(kind, id), "{id}");
+        assert_eq!(Settings::default().owns(kind, id), kind == ThingKind::Rule, "{id}");
+    }
+    for (kind, id) in [(ThingKind::Key, "other"), (ThingKind::Bucket, "logs-2"), (ThingKind::LogGroup, "")] {
+        assert!(!settings.owns(kind, id), "{id}");
+    }
+
+    let none = settings_of(&load("[preferences]\ns3_bucket = \"\"\nlog_group = \"\"\n", &[]).unwrap());
+    assert_eq!(none.posture.preferences.s3_bucket.as_deref(), Some(""));
+    assert!(!none.owns(ThingKind::Bucket, ""));
+}
+
+#[test]
+fn preferences_that_cannot_be_meant_are_told() {
+    let told_of = |toml: &str| told(&load(&format!("[preferences]\n{toml}"), &[]).unwrap_err());
+    let wrong = [
+        "s3_prefix = \"{account}\"",
+        "s3_bucket = \"\"\ns3_prefix = \"{account}\"",
+        "streaming = true",
+        "log_group = \"\"\nstreaming = true",
+        "run_as = false\nrun_as_user = \"ops\"",
+        // R-W23
+        "s3_bucket = \"logs\"\ns3_prefix = \"logs\"",
+        "s3_bucket = \"logs\"\ns3_prefix = \"{account}/..\"",
+        "s3_bucket = \"logs\"\ns3_prefix = \"{account}/{unit}\"",
+        // What follows from a wrong bucket is not told too.
+        "s3_bucket = \"s3://logs\"\ns3_prefix = \"{account}\"",
+    ];
+    insta::assert_snapshot!(wrong.map(told_of).join("\n"), @r#"
+    sessionwarden.toml:2:13: `preferences.s3_prefix` is set, but `preferences.s3_bucket` names no bucket (set `s3_bucket` too)
+    sessionwarden.toml:3:13: `preferences.s3_prefix` is set, but `preferences.s3_bucket` names no bucket (set `s3_bucket` too)
+    sessionwarden.toml:2:13: `preferences.streaming` is true, but `preferences.log_group` names no log group (set `log_group` too)
+    sessionwarden.toml:3:13: `preferences.streaming` is true, but `preferences.log_group` names no log group (set `log_group` too)
+    sessionwarden.toml:3:15: `preferences.run_as_user` is set, but `preferences.run_as` is false (set `run_as = true`, or name no user)
+    sessionwarden.toml:3:13: `preferences.s3_prefix` is "logs", which mixes the logs of all accounts (write where the account's number stands, for example `session-logs/{account}/{region}`)
+    sessionwarden.toml:3:13: `preferences.s3_prefix` is "{account}/..", which is not a prefix (leave out `.`, `..` and control characters)
+    sessionwarden.toml:3:13: `preferences.s3_prefix` is "{account}/{unit}", which has a placeholder of another name or a single brace (write `{account}` or `{region}`)
+    sessionwarden.toml:2:13: `preferences.s3_bucket` is "s3://logs", which is not a bucket's name (write the bucket's name alone, without `s3://`, ARN and prefix)
+    "#);
+    let long = format!("s3_bucket = \"logs\"\ns3_prefix = \"{{account}}{}\"", "x".repeat(900));
+    assert_eq!(told_of(&long), "sessionwarden.toml:3:13: `preferences.s3_prefix` has 909 bytes, more than 900");
+    let profile = told_of(&format!("shell_linux = \"{}\"", "hunter2 ".repeat(9_000)));
+    assert!(profile.contains("has 72000 bytes, more than the 65536 of a document"), "{profile}");
+    assert!(!profile.contains("hunter2"));
+}
+
+#[test]
+fn keys_are_given_as_aws_takes_them() {
+    for (key, fits) in [
+        ("1a2b3c4d", true),
+        ("mrk-1234abcd12ab34cd56ef1234567890ab", true),
+        ("alias/session/logs_1", true),
+        ("arn:aws-cn:kms:cn-north-1:222222222222:alias/logs", true),
+        ("arn:aws:kms:eu-central-1:222222222222:key/1a2b3c4d", true),
+        ("", false),
+        ("alias/", false),
+        ("alias/*", false),
+        ("key/1a2b3c4d", false),
+        ("arn:aws:kms:eu-central-1:2222:key/1a2b3c4d", false),
+        ("arn:aws:kms:eu-central-1:222222222222:1a2b3c4d", false),
+        ("arn:aws:s3:::logs", false),
+    ] {
+        let read = load(&format!("[preferences]\nkms_key = \"{key}\"\n"), &[]);
+        assert_eq!(read.is_ok(), fits, "{key}: {read:?}");
     }
 }
 
@@ -112,7 +296,7 @@ fn files_follow_the_data_folder() {
 #[test]
 fn all_mistakes_are_told_at_once_with_place_and_suggestion() {
     let toml = r#"
-sessions = 3
+window_seconds = 3
 [threshold]
 windw_seconds = 60
 sessions = "ten"
@@ -136,6 +320,27 @@ listen = "localhost"
 [recheck]
 log_first_look_ms = 1_000_000
 period_ms = -1
+period_ms_max = 14_999
+call_ms_max = 99
+[preferences]
+idle_minutes_max = 0
+max_minutes_max = 1_441
+streaming = "yes"
+kms_key = "key/x"
+run_as_user = "root"
+log_group = "arn:aws:logs"
+hashes = ["0123"]
+[sessions]
+third_party_roles = ["arn:aws:iam::111111111111:role/party"]
+third_party_tag = ""
+run_as_users = ["two users"]
+reason_units = [""]
+node_tag = {}
+node_tags = { Stage = "prod", Team = [], Owner = ["a", 7], "" = ["x"] }
+[logs]
+bytes_min = 0
+stream_grace_ms = 99
+stream_gap_ms_max = 86_400_001
 [telemetry]
 log_level = "inof"
 otlp_endpoint = "https://user:hunter2@collector.example"
@@ -145,12 +350,12 @@ otlp_endpoint = "https://user:hunter2@collector.example"
         ("SESSIONWARDEN_SERVICE__MODE", "enforced"),
         ("SESSIONWARDEN_RECHECK_PERIOD_MS", "1"),
         ("SESSIONWARDEN_SERVICE__DRAIN_SECONDS_MAX", "soon"),
-        ("SESSIONWARDEN_ORGANIZATION__LOG_KEYS", ""),
+        ("SESSIONWARDEN_PREFERENCES__S3_BUCKET", ""),
     ];
     let told = told(&load(toml, &env).unwrap_err());
     assert!(!told.contains("hunter2"));
     insta::assert_snapshot!(told, @r#"
-    sessionwarden.toml:2:1: unknown section or key `sessions` (`sessions` belongs under `[threshold]`)
+    sessionwarden.toml:2:1: unknown section or key `window_seconds` (`window_seconds` belongs under `[threshold]`)
     sessionwarden.toml:4:1: unknown key `threshold.windw_seconds` (did you mean `window_seconds`?)
     sessionwarden.toml:5:12: `threshold.sessions` is a string, but must be a whole number
     sessionwarden.toml:6:1: unknown key `threshold.period_ms` (`period_ms` belongs under `[recheck]`)
@@ -166,8 +371,29 @@ otlp_endpoint = "https://user:hunter2@collector.example"
     sessionwarden.toml:22:10: `console.listen` is "localhost", which is not an address (write an IP address and a port, for example `127.0.0.1:7878`)
     sessionwarden.toml:24:21: `recheck.log_wait_ms_max` (900000) is below `recheck.log_first_look_ms` (1000000) (a log must be looked for before it can be missing)
     sessionwarden.toml:25:13: `recheck.period_ms` is -1, but must be between 100 and 86400000
-    sessionwarden.toml:27:13: `telemetry.log_level` has "inof", but a level is off, error, warn, info, debug, trace (did you mean `info`?)
-    sessionwarden.toml:28:17: `telemetry.otlp_endpoint` must not hold credentials, a query or a fragment (set headers in the variable OTEL_EXPORTER_OTLP_HEADERS)
+    sessionwarden.toml:26:17: `recheck.period_ms_max` (14999) is below `recheck.period_ms` (15000) (evidence that cannot be had is not asked for more often than other evidence)
+    sessionwarden.toml:27:15: `recheck.call_ms_max` is 99, but must be between 100 and 60000
+    sessionwarden.toml:29:20: `preferences.idle_minutes_max` is 0, but must be between 1 and 60
+    sessionwarden.toml:30:19: `preferences.max_minutes_max` is 1441, but must be between 1 and 1440
+    sessionwarden.toml:31:13: `preferences.streaming` is a string, but must be true or false
+    sessionwarden.toml:32:11: `preferences.kms_key` is "key/x", which is not a KMS key (write a key's id or ARN, or an alias as `alias/name` or ARN)
+    sessionwarden.toml:33:15: `preferences.run_as_user` is "root" (name an unprivileged user: all sessions run as it whose principal has no tag `SSMSessionRunAs`)
+    sessionwarden.toml:34:13: `preferences.log_group` is "arn:aws:logs", which is not a log group's name (write the log group's name alone, without ARN)
+    sessionwarden.toml:35:11: `preferences.hashes` has "0123", but a document's hash is 32 hexadecimal digits
+    sessionwarden.toml:37:22: `sessions.third_party_roles` has "arn:aws:iam::111111111111:role/party", which is not a role's name (write the role's name alone, without ARN and path; `*` stands for any characters)
+    sessionwarden.toml:38:19: `sessions.third_party_tag` has "", but a tag's key has 1 to 128 characters
+    sessionwarden.toml:39:17: `sessions.run_as_users` has "two users", which is not an operating system user
+    sessionwarden.toml:40:17: `sessions.reason_units` has an empty text
+    sessionwarden.toml:41:1: unknown key `sessions.node_tag` (did you mean `node_tags`?)
+    sessionwarden.toml:42:23: `sessions.node_tags` has a string, but each value must be a list of strings (write it in brackets: `["one", "two"]`)
+    sessionwarden.toml:42:38: `sessions.node_tags` has no value for "Team"
+    sessionwarden.toml:42:56: `sessions.node_tags` is an integer, but must be a string (write it in quotes)
+    sessionwarden.toml:42:66: `sessions.node_tags` has "", but a tag's key has 1 to 128 characters
+    sessionwarden.toml:44:13: `logs.bytes_min` is 0, but must be between 1 and 1048576
+    sessionwarden.toml:45:19: `logs.stream_grace_ms` is 99, but must be between 100 and 86400000
+    sessionwarden.toml:46:21: `logs.stream_gap_ms_max` is 86400001, but must be between 100 and 86400000
+    sessionwarden.toml:48:13: `telemetry.log_level` has "inof", but a level is off, error, warn, info, debug, trace (did you mean `info`?)
+    sessionwarden.toml:49:17: `telemetry.otlp_endpoint` must not hold credentials, a query or a fragment (set headers in the variable OTEL_EXPORTER_OTLP_HEADERS)
     environment variable SESSIONWARDEN_RECHECK_PERIOD_MS: is not a setting (section and key are joined by two underscores: `SESSIONWARDEN_RECHECK__PERIOD_MS`)
     environment variable SESSIONWARDEN_SERVICE__DRAIN_SECONDS_MAX: `service.drain_seconds_max` is not a whole number: `soon`
     environment variable SESSIONWARDEN_SERVICE__MOD: is not a setting (did you mean `SESSIONWARDEN_SERVICE__MODE`?)

@@ -15,6 +15,7 @@ use sessionwarden_machine::ids::{EventTime, Now};
 
 use super::{Failure, Format, report, write_result};
 use crate::{
+    config::settings_of,
     input::{InputFile, expand},
     policy,
     replay::{Options, Period, Progress, ReplayError, Summary, replay},
@@ -81,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let threads = args.threads.map(usize::from);
     let options = Options {
         judge,
-        settings: policy::settings_of(&config),
+        settings: settings_of(&config),
         period: Period { from: args.from, to: args.to },
         threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         feed: args.feed.clone(),

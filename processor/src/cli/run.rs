@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{FAILED, Failure, Format, report, write_result};
 use crate::{
     audit::AuditFile,
-    config::{BackendKind, Config},
+    config::{BackendKind, Config, settings_of},
     console::{Console, HappeningKind, Health, Status, status},
     effects::Reports,
     feed::FeedFile,
@@ -131,7 +131,7 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
     let Outputs { store, reports, parked } = Outputs::open(config, quick).await?;
 
     let started = run::now();
-    let mut settings = policy::settings_of(config);
+    let mut settings = settings_of(config);
     let (hands, demo) = if quick {
         let (hands, demo) = demonstration(args.seed, started);
         hands.settle_in(&mut settings);

@@ -1,6 +1,9 @@
 use std::{io::Read, net::SocketAddr, path::Path};
 
-use sessionwarden_machine::ids::AccountId;
+use sessionwarden_machine::{
+    document::{CONTENT_BYTES_MAX, DocumentHash},
+    ids::AccountId,
+};
 
 use super::{
     FILE_BYTES_MAX,
@@ -30,6 +33,130 @@ pub(super) fn region(text: &str) -> Checked<String> {
 
 pub(super) fn not_empty(text: &str) -> Checked<String> {
     if text.trim().is_empty() { Err(("has an empty text".to_owned(), None)) } else { Ok(text.to_owned()) }
+}
+
+/// A bucket; empty: none. Wide enough for the names of old ("General purpose bucket naming rules").
+pub(super) fn bucket(text: &str) -> Checked<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if text.is_empty() || ((3..=255).contains(&text.len()) && text.bytes().all(fits)) {
+        return Ok(text.to_owned());
+    }
+    let hint = "write the bucket's name alone, without `s3://`, ARN and prefix".to_owned();
+    Err((format!("is \"{text}\", which is not a bucket's name"), Some(hint)))
+}
+
+/// An S3 prefix that keeps accounts apart (R-W23). It leaves room for the log's name in the 1,024 bytes of a key
+/// ("Naming Amazon S3 objects").
+pub(super) fn prefix(text: &str) -> Checked<String> {
+    const BYTES_MAX: usize = 900;
+    let bad = |problem: &str, hint: &str| Err((format!("is \"{text}\", {problem}"), Some(hint.to_owned())));
+    if text.len() > BYTES_MAX {
+        return Err((format!("has {} bytes, more than {BYTES_MAX}", text.len()), None));
+    }
+    if text.replace("{account}", "").replace("{region}", "").contains(['{', '}']) {
+        return bad("which has a placeholder of another name or a single brace", "write `{account}` or `{region}`");
+    }
+    if text.split('/').any(|part| part == "." || part == "..") || text.contains(char::is_control) {
+        return bad("which is not a prefix", "leave out `.`, `..` and control characters");
+    }
+    if !text.contains("{account}") {
+        let hint = "write where the account's number stands, for example `session-logs/{account}/{region}`";
+        return bad("which mixes the logs of all accounts", hint);
+    }
+    Ok(text.to_owned())
+}
+
+/// A log group; empty: none ("`CreateLogGroup`").
+pub(super) fn log_group(text: &str) -> Checked<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._/#-".contains(&byte);
+    if text.len() <= 512 && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    let hint = "write the log group's name alone, without ARN".to_owned();
+    Err((format!("is \"{text}\", which is not a log group's name"), Some(hint)))
+}
+
+/// A KMS key ("Key identifiers (`KeyId`)").
+pub(super) fn kms_key(text: &str) -> Checked<String> {
+    let word = |text: &str, others: &[u8]| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+        (1..=256).contains(&text.len()) && text.bytes().all(fits)
+    };
+    let alias = |name: &str| name.strip_prefix("alias/").is_some_and(|name| word(name, b"/_-"));
+    let is_key = if let Some(arn) = text.strip_prefix("arn:") {
+        match arn.splitn(5, ':').collect::<Vec<_>>()[..] {
+            [partition, "kms", in_region, in_account, name] => {
+                let key = name.strip_prefix("key/").is_some_and(|id| word(id, b"-"));
+                word(partition, b"-")
+                    && region(in_region).is_ok()
+                    && account(in_account).is_ok()
+                    && (key || alias(name))
+            }
+            _ => false,
+        }
+    } else {
+        alias(text) || word(text, b"-")
+    };
+    if is_key {
+        return Ok(text.to_owned());
+    }
+    let hint = "write a key's id or ARN, or an alias as `alias/name` or ARN".to_owned();
+    Err((format!("is \"{text}\", which is not a KMS key"), Some(hint)))
+}
+
+pub(super) fn os_user(text: &str) -> Checked<String> {
+    if (1..=256).contains(&text.len()) && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Ok(text.to_owned());
+    }
+    Err((format!("has \"{text}\", which is not an operating system user"), None))
+}
+
+/// The user of all whose principal has no tag that names one (R-T3).
+pub(super) fn default_user(text: &str) -> Checked<String> {
+    if text == "root" {
+        let hint = "name an unprivileged user: all sessions run as it whose principal has no tag `SSMSessionRunAs`";
+        return Err(("is \"root\"".to_owned(), Some(hint.to_owned())));
+    }
+    os_user(text)
+}
+
+/// A shell profile. It may hold secrets: no message shows it.
+pub(super) fn shell(text: &str) -> Checked<String> {
+    if text.len() > CONTENT_BYTES_MAX {
+        let problem = format!("has {} bytes, more than the {CONTENT_BYTES_MAX} of a document", text.len());
+        return Err((problem, None));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn document_hash(text: &str) -> Checked<DocumentHash> {
+    text.parse().map_err(|error| (format!("has \"{text}\", but {error}"), None))
+}
+
+/// A role's name, with `*` for any characters ("IAM and AWS STS quotas").
+pub(super) fn role(text: &str) -> Checked<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-*".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    let hint = "write the role's name alone, without ARN and path; `*` stands for any characters".to_owned();
+    Err((format!("has \"{text}\", which is not a role's name"), Some(hint)))
+}
+
+/// A tag's key ("Tag your Amazon EC2 resources").
+pub(super) fn tag_key(text: &str) -> Checked<String> {
+    if (1..=128).contains(&text.chars().count()) {
+        return Ok(text.to_owned());
+    }
+    Err((format!("has \"{text}\", but a tag's key has 1 to 128 characters"), None))
+}
+
+/// A tag's value, which may be empty ("Tag your Amazon EC2 resources").
+pub(super) fn tag_value(text: &str) -> Checked<String> {
+    if text.chars().count() <= 256 {
+        return Ok(text.to_owned());
+    }
+    Err((format!("has \"{text}\", but a tag's value has at most 256 characters"), None))
 }
 
 pub(super) fn address(text: &str) -> Checked<SocketAddr> {

@@ -7,8 +7,10 @@
 
 mod check;
 mod error;
+mod posture;
 mod reader;
 mod sections;
+mod settings;
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
-use sessionwarden_machine::{effect::Mode, ids::AccountId};
+use sessionwarden_machine::{document::WantedPreferences, effect::Mode, ids::AccountId};
 use toml::de::DeTable;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use posture::{Logs, Sessions};
+pub use settings::settings_of;
 
 use reader::{File, Reader};
 
@@ -28,7 +31,7 @@ use reader::{File, Reader};
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Everything that can be set. `Config::default()` is what holds without a file and without environment variables.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `[service]`
     pub service: Service,
@@ -40,6 +43,18 @@ pub struct Config {
     pub organization: Organization,
     /// `[recheck]`
     pub recheck: Recheck,
+    /// `[preferences]`: what each account's preferences document must say ("Create a Session Manager preferences
+    /// document (command line)"). The keys are the names of the fields. Default: nothing is wanted.
+    ///
+    /// `s3_bucket` and `log_group` may be empty, which wants that there is none. `s3_prefix` needs a bucket, holds
+    /// `{account}`, may hold `{region}`, and has at most 900 bytes; `streaming = true` needs a log group;
+    /// `run_as_user` is not `root` and does not go with `run_as = false`. `idle_minutes_max` is 1 to 60 minutes,
+    /// `max_minutes_max` 1 to 1,440. A shell profile has at most 65,536 bytes.
+    pub preferences: WantedPreferences,
+    /// `[sessions]`
+    pub sessions: Sessions,
+    /// `[logs]`
+    pub logs: Logs,
     /// `[threshold]`
     pub threshold: Threshold,
     /// `[quarantine]`
@@ -55,7 +70,7 @@ pub struct Config {
 }
 
 /// `[service]`: the process as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// `"observe"` (decide and report, touch nothing) or `"enforce"`. Default: observe.
     pub mode: Mode,
@@ -66,15 +81,14 @@ pub struct Service {
 }
 
 /// `[backend]`: where state lives and what answers for AWS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
     /// Default: local.
     pub kind: BackendKind,
 }
 
 /// The backends there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendKind {
     /// One machine, without an AWS account: the embedded store and the demonstration organisation.
     #[default]
@@ -82,7 +96,7 @@ pub enum BackendKind {
 }
 
 /// `[policy]`: which rules hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Folder of Cedar controls. Absent: the controls that ship with the product.
     pub dir: Option<PathBuf>,
@@ -91,31 +105,33 @@ pub struct Policy {
 }
 
 /// `[organization]`: what is known about the AWS organisation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
     /// The management account. Absent: unknown.
     pub management_account: Option<AccountId>,
-    /// The log archive account. Absent: unknown.
+    /// The log archive account, which the log bucket must belong to, and which is never quarantined. Absent: unknown.
     pub log_archive_account: Option<AccountId>,
     /// Accounts that are never quarantined. Default: none.
     pub exempt_accounts: Vec<AccountId>,
     /// Regions in which sessions are allowed, for example `eu-central-1`. Default: empty, which allows all.
     pub allowed_regions: Vec<String>,
-    /// Name patterns (`*` stands for any text) of Sessionwarden's own resources. Default: `sessionwarden*`.
+    /// Name patterns (`*` stands for any text) of Sessionwarden's own resources. The bucket, log group and key of
+    /// `[preferences]` count as such too. Default: `sessionwarden*`.
     pub own_names: Vec<String>,
-    /// Buckets that session logs may go to. Default: empty, which allows all.
-    pub log_buckets: Vec<String>,
-    /// KMS keys that session logs may be encrypted with. Default: empty, which allows all.
-    pub log_keys: Vec<String>,
     /// The organisational unit of each account, `[organization.units]`. Default: none known.
     pub units: BTreeMap<AccountId, String>,
 }
 
-/// `[recheck]`: how long a verdict lives. Each from 100 ms to one day.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// `[recheck]`: how long a verdict lives. Each from 100 ms to one day, but for `call_ms_max`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recheck {
     /// Time between two looks at a live session. Default: 15,000.
     pub period_ms: u64,
+    /// Longest time between two looks at a live session whose evidence cannot be had; not below `period_ms`. Default:
+    /// 120,000.
+    pub period_ms_max: u64,
+    /// Time that one question to AWS may take, 100 to 60,000 ms. Default: 5,000.
+    pub call_ms_max: u64,
     /// Time from the end of a session to the first look for its log. Default: 30,000.
     pub log_first_look_ms: u64,
     /// Time after which an absent log is an incident; not below `log_first_look_ms`. Default: 900,000.
@@ -127,7 +143,7 @@ pub struct Recheck {
 }
 
 /// `[threshold]`: when an account is locked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Threshold {
     /// Distinct sessions with confirmed termination inside the window, 1 to 1,000. Default: 10.
     pub sessions: u32,
@@ -138,7 +154,7 @@ pub struct Threshold {
 }
 
 /// `[quarantine]`: how an account is locked, and the caps that bound the harm of a mistake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantine {
     /// Whether accounts are locked at all. Default: true.
     pub enabled: bool,
@@ -153,7 +169,7 @@ pub struct Quarantine {
 }
 
 /// `[feed]`: the OCSF feed for a SIEM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feed {
     /// The file it is appended to. Absent: `feed.ocsf.jsonl` in the data folder, see [`Config::feed_file`].
     pub file: Option<PathBuf>,
@@ -162,14 +178,14 @@ pub struct Feed {
 }
 
 /// `[audit]`: the hash-chained audit trail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     /// The file it is appended to. Absent: `audit.jsonl` in the data folder, see [`Config::audit_file`].
     pub file: Option<PathBuf>,
 }
 
 /// `[console]`: health, metrics and status over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Console {
     /// Address and port. It asks for no password: keep it on the loopback address, or behind something that asks.
     /// Default: `127.0.0.1:7878`.
@@ -177,7 +193,7 @@ pub struct Console {
 }
 
 /// `[telemetry]`: logs, traces and metrics of the service itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Telemetry {
     /// Base URL of an OpenTelemetry collector that speaks OTLP over HTTP, for example `http://127.0.0.1:4318`;
     /// `/v1/traces` and `/v1/metrics` are added. Credentials go into the variable `OTEL_EXPORTER_OTLP_HEADERS`.
@@ -191,8 +207,7 @@ pub struct Telemetry {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -215,8 +230,6 @@ impl Default for Organization {
             exempt_accounts: Vec::new(),
             allowed_regions: Vec::new(),
             own_names: vec!["sessionwarden*".to_owned()],
-            log_buckets: Vec::new(),
-            log_keys: Vec::new(),
             units: BTreeMap::new(),
         }
     }
@@ -226,6 +239,8 @@ impl Default for Recheck {
     fn default() -> Self {
         Self {
             period_ms: 15_000,
+            period_ms_max: 120_000,
+            call_ms_max: 5_000,
             log_first_look_ms: 30_000,
             log_wait_ms_max: 900_000,
             evidence_unknown_ms_max: 600_000,

@@ -3,13 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
 };
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeString, DeTable, DeValue},
 };
 
 use super::{
@@ -144,8 +144,26 @@ impl Section<'_, '_> {
         self.raw(key).map_or(Place::Default, |(_, place)| place)
     }
 
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.reader.errors.len()
+    }
+
     pub(super) fn error(&mut self, place: Place, problem: String, hint: Option<String>) {
         self.reader.errors.push(ConfigError { place, problem, hint });
+    }
+
+    /// That the first of two settings is not above the second.
+    pub(super) fn check_order(&mut self, low: (&'static str, u64), high: (&'static str, u64), hint: &str) {
+        if low.1 <= high.1 {
+            return;
+        }
+        let place = match self.place(high.0) {
+            Place::Default => self.place(low.0),
+            place => place,
+        };
+        let problem = format!("({}) is below `{}.{}` ({})", high.1, self.name, low.0, low.1);
+        self.wrong(place, high.0, &problem, Some(hint.to_owned()));
     }
 
     fn wrong(&mut self, place: Place, key: &str, problem: &str, hint: Option<String>) {
@@ -154,11 +172,11 @@ impl Section<'_, '_> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn whole<T>(&mut self, key: &'static str, range: RangeInclusive<T>, default: T) -> T
+    pub(super) fn whole<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
     where
-        T: Copy + PartialOrd + std::fmt::Display + TryFrom<u64>,
+        T: PartialOrd + std::fmt::Display + TryFrom<u64>,
     {
-        let Some((raw, place)) = self.raw(key) else { return default };
+        let (raw, place) = self.raw(key)?;
         let number: Result<i128, String> = match raw {
             Raw::Environment(text) => text.trim().parse().map_err(|_| format!("is not a whole number: `{text}`")),
             Raw::File(value) => match value.get_ref() {
@@ -173,23 +191,17 @@ impl Section<'_, '_> {
                 .filter(|value| range.contains(value))
                 .ok_or_else(|| format!("is {number}, but must be between {} and {}", range.start(), range.end()))
         });
-        checked.unwrap_or_else(|problem| {
-            self.wrong(place, key, &problem, None);
-            default
-        })
+        checked.map_err(|problem| self.wrong(place, key, &problem, None)).ok()
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        let Some((raw, place)) = self.raw(key) else { return default };
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let (raw, place) = self.raw(key)?;
         let flag = match raw {
             Raw::Environment(text) => text.trim().parse().map_err(|_| format!("is `{text}`")),
             Raw::File(value) => value.get_ref().as_bool().ok_or_else(|| format!("is {}", kind_of(value.get_ref()))),
         };
-        flag.unwrap_or_else(|found| {
-            self.wrong(place, key, &format!("{found}, but must be true or false"), None);
-            default
-        })
+        flag.map_err(|found| self.wrong(place, key, &format!("{found}, but must be true or false"), None)).ok()
     }
 
     /// Text, checked by `parse`, which returns the problem and a hint. Empty text in the environment counts as absent.
@@ -270,8 +282,30 @@ impl Section<'_, '_> {
         key: &'static str,
         parse: impl Fn(&str, &str) -> Checked<(K, V)>,
     ) -> BTreeMap<K, V> {
+        self.entries(key, false, parse).into_iter().collect()
+    }
+
+    /// A table of lists of strings, in the environment as `key=value,key=value` with the key once for each value.
+    pub(super) fn lists<K: Ord, V: Ord>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str, &str) -> Checked<(K, V)>,
+    ) -> BTreeMap<K, BTreeSet<V>> {
+        let mut found: BTreeMap<K, BTreeSet<V>> = BTreeMap::new();
+        for (name, value) in self.entries(key, true, parse) {
+            found.entry(name).or_default().insert(value);
+        }
+        found
+    }
+
+    fn entries<K, V>(
+        &mut self,
+        key: &'static str,
+        lists: bool,
+        parse: impl Fn(&str, &str) -> Checked<(K, V)>,
+    ) -> Vec<(K, V)> {
         let file = self.reader.file;
-        let Some((raw, place)) = self.raw(key) else { return BTreeMap::new() };
+        let Some((raw, place)) = self.raw(key) else { return Vec::new() };
         let entries: Vec<(Place, Checked<(K, V)>)> = match raw {
             Raw::Environment(text) => text
                 .split(',')
@@ -284,27 +318,47 @@ impl Section<'_, '_> {
             Raw::File(value) => match (value.get_ref().as_table(), file) {
                 (Some(table), Some(file)) => table
                     .iter()
-                    .map(|(name, value)| {
-                        let place = place_in(file.path, file.text, &name.span());
-                        (place, text_of(value.get_ref()).and_then(|text| parse(name.get_ref(), text)))
+                    .flat_map(|(name, value)| texts_of(name, value, lists))
+                    .map(|(name, span, text)| {
+                        (place_in(file.path, file.text, &span), text.and_then(|text| parse(name, text)))
                     })
                     .collect(),
-                _ => vec![(
-                    place,
-                    Err((format!("is {}, but must be a table of strings", kind_of(value.get_ref())), None)),
-                )],
+                _ => {
+                    let wanted = if lists { "a table of lists of strings" } else { "a table of strings" };
+                    vec![(place, Err((format!("is {}, but must be {wanted}", kind_of(value.get_ref())), None)))]
+                }
             },
         };
-        let mut found = BTreeMap::new();
+        let mut found = Vec::with_capacity(entries.len());
         for (place, entry) in entries {
             match entry {
-                Ok((name, value)) => {
-                    found.insert(name, value);
-                }
+                Ok(entry) => found.push(entry),
                 Err((problem, hint)) => self.wrong(place, key, &problem, hint),
             }
         }
         found
+    }
+}
+
+/// The texts of one entry of a table, each with the entry's name and where a mistake in it is.
+fn texts_of<'v>(
+    name: &'v Spanned<DeString<'_>>,
+    value: &'v Spanned<DeValue<'_>>,
+    lists: bool,
+) -> Vec<(&'v str, Range<usize>, Checked<&'v str>)> {
+    let one = |span, text| vec![(name.get_ref().as_ref(), span, text)];
+    match value.get_ref().as_array() {
+        _ if !lists => one(name.span(), text_of(value.get_ref())),
+        None => {
+            let problem = format!("has {}, but each value must be a list of strings", kind_of(value.get_ref()));
+            one(value.span(), Err((problem, Some("write it in brackets: `[\"one\", \"two\"]`".to_owned()))))
+        }
+        Some(array) if array.is_empty() => {
+            one(value.span(), Err((format!("has no value for \"{}\"", name.get_ref()), None)))
+        }
+        Some(array) => {
+            array.iter().map(|item| (name.get_ref().as_ref(), item.span(), text_of(item.get_ref()))).collect()
+        }
     }
 }
 

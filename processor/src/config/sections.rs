@@ -3,8 +3,8 @@
 use sessionwarden_machine::effect::Mode;
 
 use super::{
-    Audit, Backend, BackendKind, Config, Console, Feed, LogFormat, Organization, Place, Policy, Quarantine, Recheck,
-    Service, Telemetry, Threshold, check, reader::Reader,
+    Audit, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine, Recheck,
+    Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
 };
 
 impl Config {
@@ -20,11 +20,14 @@ impl Config {
             },
             organization: Organization::read(reader),
             recheck: Recheck::read(reader),
+            preferences: posture::preferences(reader),
+            sessions: Sessions::read(reader),
+            logs: Logs::read(reader),
             threshold: Threshold::read(reader),
             quarantine: Quarantine::read(reader),
             feed: Feed {
                 file: reader.section("feed").path("file"),
-                activity: reader.section("feed").flag("activity", true),
+                activity: reader.section("feed").flag("activity").unwrap_or(Feed::default().activity),
             },
             audit: Audit { file: reader.section("audit").path("file") },
             console: Console {
@@ -42,7 +45,7 @@ impl Service {
         Self {
             mode: section.word("mode", &[("observe", Mode::Observe), ("enforce", Mode::Enforce)], default.mode),
             data_dir: section.path("data_dir").unwrap_or(default.data_dir),
-            drain_seconds_max: section.whole("drain_seconds_max", 1..=300, default.drain_seconds_max),
+            drain_seconds_max: section.whole("drain_seconds_max", 1..=300).unwrap_or(default.drain_seconds_max),
         }
     }
 }
@@ -57,8 +60,6 @@ impl Organization {
             exempt_accounts: section.list("exempt_accounts", check::account).unwrap_or_default(),
             allowed_regions: section.list("allowed_regions", check::region).unwrap_or_default(),
             own_names: section.list("own_names", check::not_empty).unwrap_or(default.own_names),
-            log_buckets: section.list("log_buckets", check::not_empty).unwrap_or_default(),
-            log_keys: section.list("log_keys", check::not_empty).unwrap_or_default(),
             units: section.map("units", |account, unit| Ok((check::account(account)?, check::not_empty(unit)?))),
         }
     }
@@ -70,27 +71,28 @@ impl Recheck {
         let default = Self::default();
         let mut section = reader.section("recheck");
         let recheck = Self {
-            period_ms: section.whole("period_ms", RANGE, default.period_ms),
-            log_first_look_ms: section.whole("log_first_look_ms", RANGE, default.log_first_look_ms),
-            log_wait_ms_max: section.whole("log_wait_ms_max", RANGE, default.log_wait_ms_max),
-            evidence_unknown_ms_max: section.whole("evidence_unknown_ms_max", RANGE, default.evidence_unknown_ms_max),
-            terminate_confirm_ms_max: section.whole(
-                "terminate_confirm_ms_max",
-                RANGE,
-                default.terminate_confirm_ms_max,
-            ),
+            period_ms: section.whole("period_ms", RANGE).unwrap_or(default.period_ms),
+            period_ms_max: section.whole("period_ms_max", RANGE).unwrap_or(default.period_ms_max),
+            call_ms_max: section.whole("call_ms_max", 100..=60_000).unwrap_or(default.call_ms_max),
+            log_first_look_ms: section.whole("log_first_look_ms", RANGE).unwrap_or(default.log_first_look_ms),
+            log_wait_ms_max: section.whole("log_wait_ms_max", RANGE).unwrap_or(default.log_wait_ms_max),
+            evidence_unknown_ms_max: section
+                .whole("evidence_unknown_ms_max", RANGE)
+                .unwrap_or(default.evidence_unknown_ms_max),
+            terminate_confirm_ms_max: section
+                .whole("terminate_confirm_ms_max", RANGE)
+                .unwrap_or(default.terminate_confirm_ms_max),
         };
-        if recheck.log_wait_ms_max < recheck.log_first_look_ms {
-            let place = match section.place("log_wait_ms_max") {
-                Place::Default => section.place("log_first_look_ms"),
-                place => place,
-            };
-            let problem = format!(
-                "`recheck.log_wait_ms_max` ({}) is below `recheck.log_first_look_ms` ({})",
-                recheck.log_wait_ms_max, recheck.log_first_look_ms
-            );
-            section.error(place, problem, Some("a log must be looked for before it can be missing".to_owned()));
-        }
+        section.check_order(
+            ("period_ms", recheck.period_ms),
+            ("period_ms_max", recheck.period_ms_max),
+            "evidence that cannot be had is not asked for more often than other evidence",
+        );
+        section.check_order(
+            ("log_first_look_ms", recheck.log_first_look_ms),
+            ("log_wait_ms_max", recheck.log_wait_ms_max),
+            "a log must be looked for before it can be missing",
+        );
         recheck
     }
 }
@@ -100,9 +102,9 @@ impl Threshold {
         let default = Self::default();
         let mut section = reader.section("threshold");
         Self {
-            sessions: section.whole("sessions", 1..=1_000, default.sessions),
-            window_seconds: section.whole("window_seconds", 1..=86_400, default.window_seconds),
-            principals_min: section.whole("principals_min", 1..=1_000, default.principals_min),
+            sessions: section.whole("sessions", 1..=1_000).unwrap_or(default.sessions),
+            window_seconds: section.whole("window_seconds", 1..=86_400).unwrap_or(default.window_seconds),
+            principals_min: section.whole("principals_min", 1..=1_000).unwrap_or(default.principals_min),
         }
     }
 }
@@ -112,11 +114,11 @@ impl Quarantine {
         let default = Self::default();
         let mut section = reader.section("quarantine");
         Self {
-            enabled: section.flag("enabled", default.enabled),
-            duration_seconds: section.whole("duration_seconds", 60..=2_592_000, default.duration_seconds),
-            concurrent_max: section.whole("concurrent_max", 1..=1_000, default.concurrent_max),
-            hourly_max: section.whole("hourly_max", 1..=1_000, default.hourly_max),
-            share_max_percent: section.whole("share_max_percent", 1..=100, default.share_max_percent),
+            enabled: section.flag("enabled").unwrap_or(default.enabled),
+            duration_seconds: section.whole("duration_seconds", 60..=2_592_000).unwrap_or(default.duration_seconds),
+            concurrent_max: section.whole("concurrent_max", 1..=1_000).unwrap_or(default.concurrent_max),
+            hourly_max: section.whole("hourly_max", 1..=1_000).unwrap_or(default.hourly_max),
+            share_max_percent: section.whole("share_max_percent", 1..=100).unwrap_or(default.share_max_percent),
         }
     }
 }

@@ -1,0 +1,83 @@
+//! The core's settings, as the configuration gives them.
+
+use std::sync::Arc;
+
+use sessionwarden_machine::settings::{PostureSettings, QuarantineSettings, Settings};
+
+use super::Config;
+
+/// The core's settings. What `[preferences]` names belongs to the guardrail as well as what fits `own_names` does: a
+/// change of the log bucket, the log group or the key is a change of the guardrail (TH22 to TH24).
+pub fn settings_of(config: &Config) -> Settings {
+    let recheck = &config.recheck;
+    let organization = &config.organization;
+    Settings {
+        mode: config.service.mode,
+        organization: true,
+        activity: config.feed.activity,
+        recheck_ms: ms(recheck.period_ms),
+        recheck_ms_max: ms(recheck.period_ms_max),
+        call_ms_max: ms(recheck.call_ms_max),
+        settle_ms: Settings::default().settle_ms.min(ms(recheck.period_ms)),
+        log_first_look_ms: ms(recheck.log_first_look_ms),
+        log_wait_ms_max: ms(recheck.log_wait_ms_max),
+        evidence_unknown_ms_max: ms(recheck.evidence_unknown_ms_max),
+        terminate_confirm_ms_max: ms(recheck.terminate_confirm_ms_max),
+        allowed_regions: texts(&organization.allowed_regions),
+        management_account: organization.management_account,
+        units: organization.units.iter().map(|(account, unit)| (*account, Arc::from(unit.as_str()))).collect(),
+        own_names: own_names(config),
+        quarantine: QuarantineSettings {
+            enabled: config.quarantine.enabled,
+            sessions_min: config.threshold.sessions as usize,
+            window_ms: seconds(config.threshold.window_seconds),
+            principals_min: config.threshold.principals_min as usize,
+            duration_ms: seconds(config.quarantine.duration_seconds),
+            exempt: organization.exempt_accounts.iter().chain(&organization.log_archive_account).copied().collect(),
+            concurrent_max: config.quarantine.concurrent_max as usize,
+            hourly_max: config.quarantine.hourly_max as usize,
+            share_percent_max: config.quarantine.share_max_percent as usize,
+        },
+        posture: posture(config),
+    }
+}
+
+fn posture(config: &Config) -> PostureSettings {
+    let sessions = &config.sessions;
+    PostureSettings {
+        preferences: config.preferences.clone(),
+        log_archive_account: config.organization.log_archive_account,
+        log_bytes_min: config.logs.bytes_min,
+        stream_grace_ms: ms(config.logs.stream_grace_ms),
+        stream_gap_ms_max: ms(config.logs.stream_gap_ms_max),
+        node_tags: sessions.node_tags.iter().map(|(key, values)| (Arc::from(key.as_str()), texts(values))).collect(),
+        third_party_roles: texts(&sessions.third_party_roles),
+        third_party_tag: sessions.third_party_tag.as_str().into(),
+        run_as_roles: texts(&sessions.run_as_roles),
+        run_as_users: texts(&sessions.run_as_users),
+        reason_units: texts(&sessions.reason_units),
+    }
+}
+
+fn own_names(config: &Config) -> Vec<Arc<str>> {
+    let wanted = &config.preferences;
+    // Events name a key by its ARN or by its id alone.
+    let key_id = wanted.kms_key.as_deref().and_then(|key| key.rsplit_once(":key/")).map(|(_, id)| Arc::from(id));
+    let mut names: Vec<Arc<str>> = texts(&config.organization.own_names);
+    let wanted = [wanted.s3_bucket.clone(), wanted.log_group.clone(), wanted.kms_key.clone(), key_id];
+    // An empty name, which wants that there is none, would fit events that name nothing.
+    names.extend(wanted.into_iter().flatten().filter(|name| !name.is_empty()));
+    names
+}
+
+fn texts<'a, C: FromIterator<Arc<str>>>(values: impl IntoIterator<Item = &'a String>) -> C {
+    values.into_iter().map(|value| Arc::from(value.as_str())).collect()
+}
+
+fn ms(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn seconds(value: u64) -> i64 {
+    ms(value.saturating_mul(1_000))
+}
