@@ -2,7 +2,7 @@
 
 use super::{
     context::Facts,
-    pattern::{Pattern, Syntax},
+    pattern::{Pattern, Share, Syntax},
     truth::{Truth, Why},
 };
 
@@ -62,6 +62,22 @@ impl ArnPattern {
         match self.matches_parts(resource, facts) {
             Some(Truth::No) | None => Truth::Maybe(Why::Colon(&self.text)),
             Some(parts) => whole.and(parts),
+        }
+    }
+
+    /// Whether two resources that begin with `base` might get different answers from [`Self::matches_resource`]. `base`
+    /// must reach past the fifth colon.
+    pub(super) fn tells_apart(&self, base: &str) -> bool {
+        match self.whole.share_under(base) {
+            Share::None => false,
+            Share::Some => true,
+            Share::All if self.parts.len() < PARTS => false,
+            // The first five parts are complete in `base`, and so the same for all.
+            Share::All => base
+                .splitn(PARTS, ':')
+                .zip(&self.parts)
+                .nth(PARTS - 1)
+                .is_none_or(|(rest, part)| part.share_under(rest) == Share::Some),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is known about a request: its context keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::principal::Principal;
 use crate::ids::AccountId;
@@ -12,6 +12,8 @@ use crate::ids::AccountId;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     values_by_key: BTreeMap<String, Option<Vec<String>>>,
+    /// Keys with a `*` or `?` in a value; noted once, because one value may stand in thousands of patterns.
+    wild_keys: BTreeSet<String>,
 }
 
 impl Context {
@@ -23,13 +25,19 @@ impl Context {
     /// Sets a key that is present with these values. Returns whether it was set before.
     pub fn set(&mut self, key: &str, values: impl IntoIterator<Item = impl Into<String>>) -> bool {
         let values: Vec<String> = values.into_iter().map(Into::into).collect();
+        let key = key.to_lowercase();
+        if values.iter().any(|value| value.contains(['*', '?'])) {
+            self.wild_keys.insert(key.clone());
+        } else {
+            self.wild_keys.remove(&key);
+        }
         let values = (!values.is_empty()).then_some(values);
-        self.values_by_key.insert(key.to_lowercase(), values).is_some()
+        self.values_by_key.insert(key, values).is_some()
     }
 
     /// Sets a key that is known to be absent. Returns whether it was set before.
     pub fn set_absent(&mut self, key: &str) -> bool {
-        self.values_by_key.insert(key.to_lowercase(), None).is_some()
+        self.set(key, [""; 0])
     }
 
     /// The same context with one more key.
@@ -51,9 +59,10 @@ impl Context {
         self.values_by_key.values().flatten().flatten().map(String::len).max().unwrap_or(0)
     }
 
-    /// How many values there are in all.
-    pub(super) fn values_count(&self) -> usize {
-        self.values_by_key.values().flatten().map(Vec::len).sum()
+    /// How many values there are in all, and how many bytes they have together.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let values = self.values_by_key.values().flatten().flatten();
+        values.fold((0, 0), |(count, bytes), value| (count + 1, bytes + value.len()))
     }
 }
 
@@ -104,6 +113,11 @@ impl<'a> Facts<'a> {
             Some(("kms", "calleraccount")) if self.service == "kms" => self.principal.derived("aws:principalaccount"),
             _ => Lookup::Unknown,
         }
+    }
+
+    /// Whether a value of a key, given in lower case, holds a wildcard. What follows from the request never does.
+    pub(super) fn is_wild(&self, key: &str) -> bool {
+        self.context.wild_keys.contains(key)
     }
 
     fn resource_account(&self) -> Lookup<'_> {

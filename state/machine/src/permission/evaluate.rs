@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Answer, Caller, Decision, Request,
+    Answer, Caller, Decision, Request, arn,
     context::Facts,
     policy::{Policy, head},
     principal::{Kind as Who, Principal},
@@ -28,12 +28,17 @@ pub const LEVELS_MAX: usize = 16;
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// How many context values there may be.
 pub const CONTEXT_VALUES_MAX: usize = 4096;
+/// How many bytes all context values may have together.
+pub const CONTEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// Decides a request.
 ///
 /// An explicit Deny anywhere goes before all else. Then SCPs and RCPs must allow at every level, and the endpoint's
 /// policy; then, within one account, identity policies or the resource's policy; between accounts both. An implicit
 /// deny stays a deny when a Deny is only possible; anything that might turn the answer makes it Unknown.
+///
+/// The time is bounded: every character of a policy is compared with every byte of the action, the resource and the
+/// context values a few times at most, and all of these have bounds. What exceeds one is Unknown.
 ///
 /// Sources: "Policy evaluation logic"; "Policy evaluation for requests within a single account"; "Cross-account policy
 /// evaluation logic"; "Permissions boundaries for IAM entities"; "Key policies in AWS KMS".
@@ -49,7 +54,8 @@ pub fn evaluate(request: &Request<'_>) -> Decision {
     }
     let resource = request.target.resource.as_str();
     let longest = action.len().max(resource.len()).max(request.context.value_bytes_max());
-    if longest > TEXT_BYTES_MAX || request.context.values_count() > CONTEXT_VALUES_MAX {
+    let (values, bytes) = request.context.size();
+    if longest > TEXT_BYTES_MAX || values > CONTEXT_VALUES_MAX || bytes > CONTEXT_BYTES_MAX {
         return unknown("the request is larger than is evaluated");
     }
     let owner = match request.target.owner(&caller.principal) {
@@ -249,7 +255,8 @@ fn needs_resource_policy(service: &str, name: &str, resource: &str) -> bool {
     match service {
         "kms" => {
             let keyless = ["createkey", "listkeys", "listaliases", "generaterandom"].contains(&name);
-            let of_alias = resource.contains(":alias/") && name.ends_with("alias");
+            let is_alias = arn::split(resource).is_some_and(|parts| parts[4].starts_with("alias/"));
+            let of_alias = is_alias && name.ends_with("alias");
             !keyless && !of_alias && !name.contains("customkeystore")
         }
         "sts" => name.starts_with("assumerole"),

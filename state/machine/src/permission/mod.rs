@@ -7,6 +7,7 @@
 //! Not evaluated, because no policy shows it: grants of KMS keys, access control lists of S3, S3's blocking of public
 //! access, and the network.
 
+mod apart;
 mod arn;
 mod checks;
 mod condition;
@@ -31,11 +32,12 @@ use serde::Serialize;
 pub use checks::{ActionCheck, LogTargets, check_actions};
 pub use context::Context;
 pub use evaluate::{
-    CONTEXT_VALUES_MAX, IDENTITY_POLICIES_MAX, IDENTITY_POLICY_CHARS_MAX, LEVELS_MAX, RESOURCE_POLICY_CHARS_MAX,
-    TEXT_BYTES_MAX, evaluate,
+    CONTEXT_BYTES_MAX, CONTEXT_VALUES_MAX, IDENTITY_POLICIES_MAX, IDENTITY_POLICY_CHARS_MAX, LEVELS_MAX,
+    RESOURCE_POLICY_CHARS_MAX, TEXT_BYTES_MAX, evaluate,
 };
 pub use policy::{POLICY_BYTES_MAX, Policy};
 pub use principal::{BadPrincipal, Principal};
+pub use reason::REASON_BYTES_MAX;
 
 use crate::ids::AccountId;
 
@@ -69,7 +71,7 @@ pub struct Decision {
     /// Whether a Deny statement denies it. An implicit deny, where nothing allows, is not explicit.
     pub explicit: bool,
     /// Which statement of which policy decided, or which policies have none; one sentence without a full stop. Policies,
-    /// statements and levels are numbered from 1.
+    /// statements and levels are numbered from 1. At most [`REASON_BYTES_MAX`] bytes; a longer one is cut and ends in `…`.
     pub reason: String,
 }
 

@@ -35,6 +35,15 @@ pub(super) struct Pattern {
     has_variables: bool,
 }
 
+/// How many of some texts match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    None,
+    /// Some of them, or it is not certain how many.
+    Some,
+    All,
+}
+
 impl Pattern {
     /// Reads a pattern. Errors name what AWS does not document: variables inside of variables, without an end, without
     /// a name or with a default that is not quoted.
@@ -137,52 +146,99 @@ impl Pattern {
         self.matches_filled(&text.to_lowercase(), facts, true)
     }
 
+    /// How many of the texts that begin with `base` match, whatever its variables hold.
+    pub(super) fn share_under(&self, base: &str) -> Share {
+        if !self.has_variables {
+            return share_under(&self.tokens, base);
+        }
+        let loosen = |token: &Token| if let Token::Variable { .. } = token { Token::Many } else { token.clone() };
+        let loose: Vec<Token> = self.tokens.iter().map(loosen).collect();
+        match share_under(&loose, base) {
+            Share::None => Share::None,
+            Share::Some | Share::All => Share::Some,
+        }
+    }
+
     fn matches_filled<'a>(&'a self, text: &str, facts: &'a Facts<'_>, folded: bool) -> Truth<'a> {
-        let fold = |text: &str| Token::Text(if folded { text.to_lowercase().into() } else { text.into() });
-        let (mut exact, mut loose) = (Vec::new(), Vec::new());
+        let (mut exact, mut loose) = (Filled::new(text, folded), Filled::new(text, folded));
         let (mut unknown, mut wild) = (None, None);
         for token in &self.tokens {
-            let value: &str = match token {
+            let (key, default) = match token {
                 Token::One | Token::Many => {
-                    exact.push(token.clone());
-                    loose.push(token.clone());
+                    exact.tokens.push(token.clone());
+                    loose.tokens.push(token.clone());
                     continue;
                 }
                 Token::Text(text) => {
-                    exact.push(fold(text));
-                    loose.push(fold(text));
+                    exact.push(text);
+                    loose.push(text);
                     continue;
                 }
-                Token::Variable { key, default } => match (facts.look_up(key), default) {
-                    (Lookup::Values([value]), _) => value,
-                    (Lookup::Absent, Some(default)) => default,
-                    (Lookup::Absent, None) => return Truth::No,
-                    (Lookup::Values(_), _) => {
-                        unknown = unknown.or(Some(Why::Values(key)));
-                        loose.push(Token::Many);
-                        continue;
-                    }
-                    (Lookup::Unknown, _) => {
-                        unknown = unknown.or(Some(Why::Key(key)));
-                        loose.push(Token::Many);
-                        continue;
-                    }
-                },
+                Token::Variable { key, default } => (key, default),
             };
-            exact.push(fold(value));
-            if let (true, Token::Variable { key, .. }) = (value.contains(['*', '?']), token) {
+            let (value, is_wild): (&str, bool) = match (facts.look_up(key), default) {
+                (Lookup::Values([value]), _) => (value, facts.is_wild(key)),
+                (Lookup::Absent, Some(default)) => (default, default.contains(['*', '?'])),
+                (Lookup::Absent, None) => return Truth::No,
+                (Lookup::Values(_), _) => {
+                    unknown = unknown.or(Some(Why::Values(key)));
+                    loose.tokens.push(Token::Many);
+                    continue;
+                }
+                (Lookup::Unknown, _) => {
+                    unknown = unknown.or(Some(Why::Key(key)));
+                    loose.tokens.push(Token::Many);
+                    continue;
+                }
+            };
+            exact.push(value);
+            if is_wild {
                 wild = Some(Why::Wildcard(key));
-                loose.push(Token::Many);
+                loose.tokens.push(Token::Many);
             } else {
-                loose.push(fold(value));
+                loose.push(value);
             }
         }
         match (unknown, wild) {
-            (Some(why), _) if glob(&loose, text) => Truth::Maybe(why),
+            (Some(why), _) if loose.matches(text) => Truth::Maybe(why),
             (Some(_), _) => Truth::No,
-            (None, Some(why)) => Truth::from(glob(&exact, text)).agreeing(glob(&loose, text).into(), why),
-            (None, None) => glob(&exact, text).into(),
+            (None, Some(why)) => Truth::from(exact.matches(text)).agreeing(loose.matches(text).into(), why),
+            (None, None) => exact.matches(text).into(),
         }
+    }
+}
+
+/// Tokens with variables filled in. They never have more literal bytes than the text that they are compared with: so
+/// that values, each of which may be long and stand in many places, cost no more than the text does.
+struct Filled {
+    tokens: Vec<Token>,
+    folded: bool,
+    /// How many literal bytes still fit. `None`: there were more, so that nothing matches.
+    room: Option<usize>,
+}
+
+impl Filled {
+    fn new(text: &str, folded: bool) -> Self {
+        Self { tokens: Vec::new(), folded, room: Some(text.len()) }
+    }
+
+    fn push(&mut self, literal: &str) {
+        let Some(room) = self.room else { return };
+        // In lower case a text has at least a third of its bytes.
+        let least = if self.folded { literal.len() / 3 } else { literal.len() };
+        if least > room {
+            self.room = None;
+            return;
+        }
+        let literal: Box<str> = if self.folded { literal.to_lowercase().into() } else { literal.into() };
+        self.room = room.checked_sub(literal.len());
+        self.tokens.push(Token::Text(literal));
+        #[cfg(test)]
+        super::tests::count_step(self.tokens.last());
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        self.room.is_some() && glob(&self.tokens, text)
     }
 }
 
@@ -193,6 +249,9 @@ fn flush(literal: &mut String, tokens: &mut Vec<Token>) {
 }
 
 fn variable(inside: &str) -> Result<Token, &'static str> {
+    if inside.contains("${") {
+        return Err("a variable inside of a variable");
+    }
     let (key, default) = match inside.split_once(',') {
         None => (inside, None),
         Some((key, default)) => {
@@ -201,9 +260,6 @@ fn variable(inside: &str) -> Result<Token, &'static str> {
             (key, Some(quoted.ok_or("a variable whose default is not quoted")?))
         }
     };
-    if inside.contains("${") {
-        return Err("a variable inside of a variable");
-    }
     let key = key.trim();
     if key.is_empty() || key.contains(['*', '?', '$', '{', '\'']) {
         return Err("a variable without a proper name");
@@ -211,18 +267,31 @@ fn variable(inside: &str) -> Result<Token, &'static str> {
     Ok(Token::Variable { key: key.to_lowercase().into(), default: default.map(Into::into) })
 }
 
-/// Whether `text` matches tokens without variables. Takes at most (tokens × characters) steps: on a mismatch it goes
-/// back to the last `*` only.
-pub(super) fn glob(tokens: &[Token], text: &str) -> bool {
+/// How a walk through tokens without variables along a text ends.
+enum Walk {
+    /// The text does not match, however it might go on.
+    Dead,
+    /// It stops within the tokens: whether a text matches that goes on from here depends on how it does.
+    Within,
+    /// It matches as it is; whether a text matches that goes on depends on how it does.
+    Done,
+    /// It matches, however it might go on.
+    Open,
+}
+
+/// Takes at most (literal bytes + tokens) × (characters + 1) steps: on a mismatch it goes back to the last `*` only.
+fn walk(tokens: &[Token], text: &str) -> Walk {
     let bytes = text.as_bytes();
     let (mut token, mut at) = (0, 0);
     let mut retry = None;
     loop {
+        #[cfg(test)]
+        super::tests::count_step(tokens.get(token));
         match tokens.get(token) {
-            None if at == bytes.len() => return true,
+            None if at == bytes.len() => return Walk::Done,
             Some(Token::Many) => {
                 if token + 1 == tokens.len() {
-                    return true;
+                    return Walk::Open;
                 }
                 token += 1;
                 retry = Some((token, at));
@@ -238,7 +307,9 @@ pub(super) fn glob(tokens: &[Token], text: &str) -> bool {
                 token += 1;
                 continue;
             }
-            None | Some(Token::One | Token::Text(_) | Token::Variable { .. }) => {}
+            Some(Token::One) => return Walk::Within,
+            Some(Token::Text(literal)) if literal.as_bytes().starts_with(&bytes[at..]) => return Walk::Within,
+            None | Some(Token::Text(_) | Token::Variable { .. }) => {}
         }
         match retry {
             Some((after, from)) if from < bytes.len() => {
@@ -246,8 +317,23 @@ pub(super) fn glob(tokens: &[Token], text: &str) -> bool {
                 token = after;
                 retry = Some((after, at));
             }
-            _ => return false,
+            Some(_) => return Walk::Within,
+            None => return Walk::Dead,
         }
+    }
+}
+
+/// Whether `text` matches tokens without variables.
+pub(super) fn glob(tokens: &[Token], text: &str) -> bool {
+    matches!(walk(tokens, text), Walk::Done | Walk::Open)
+}
+
+/// How many of the texts that begin with `base` match tokens without variables.
+fn share_under(tokens: &[Token], base: &str) -> Share {
+    match walk(tokens, base) {
+        Walk::Dead => Share::None,
+        Walk::Within | Walk::Done => Share::Some,
+        Walk::Open => Share::All,
     }
 }
 

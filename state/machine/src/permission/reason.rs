@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::{statement::Kind, truth::Truth};
 
+/// How many bytes a decision's reason may have: names and Sids in it are others' choice.
+pub const REASON_BYTES_MAX: usize = 1024;
+
 /// Where in the policies something stands. Numbers count from 1 when shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
@@ -68,6 +71,15 @@ impl<'a> Found<'a> {
 
     /// One sentence: what was found, or what was not.
     pub(super) fn reason(&self, verb: &str, action: &str) -> String {
+        let mut reason = self.whole_reason(verb, action);
+        if reason.len() > REASON_BYTES_MAX {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX - '…'.len_utf8()));
+            reason.push('…');
+        }
+        reason
+    }
+
+    fn whole_reason(&self, verb: &str, action: &str) -> String {
         let Some(place) = self.place else { return format!("the root user may do {action} in its own account") };
         match self.truth {
             Truth::Yes => match self.other {

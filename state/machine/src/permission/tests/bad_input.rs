@@ -148,3 +148,115 @@ fn a_policy_that_cannot_be_read_makes_unknown_with_its_reason() {
         decision.reason
     );
 }
+
+/// The reason why a role with this policy alone gets no answer.
+fn why(text: &str) -> String {
+    let mut caller = caller(SESSION, &[]);
+    caller.identity.push(Arc::new(Policy::parse(text)));
+    let decision = decide("s3:PutObject", &caller, &Target::new(OBJECT), &Context::new());
+    assert_eq!((decision.answer, decision.explicit), (Unknown, false), "{text}: {}", decision.reason);
+    decision.reason
+}
+
+#[test]
+fn what_aws_would_reject_is_named() {
+    for (statement, reason) in [
+        (
+            r#"{"Effect": "Allow", "Action": "PutObject", "Resource": "*"}"#,
+            r#"the action "PutObject" is not understood"#,
+        ),
+        (r#"{"Effect": "Allow", "Action": "s*:PutObject", "Resource": "*"}"#, r#"the action "s*:PutObject""#),
+        (r#"{"Effect": "Allow", "Action": {}, "Resource": "*"}"#, "an action or resource is an object"),
+        (r#"{"Effect": "Allow", "Action": [], "Resource": "*"}"#, "a list of actions or resources is empty"),
+        (
+            r#"{"Effect": "Allow", "Action": "*", "Resource": "logs/*"}"#,
+            r#"the resource "logs/*" is not understood: no ARN"#,
+        ),
+        (r#"{"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3"}"#, "no ARN"),
+        (r#"{"Effect": "Allow", "Action": "*"}"#, "neither Resource nor NotResource"),
+        (r#"{"Effect": "Allow", "Resource": "*"}"#, "neither Action nor NotAction"),
+        (r#"{"Effect": "Permit", "Action": "*", "Resource": "*"}"#, r#"its element "Effect" is not understood"#),
+        (r#"{"Sid": 1, "Effect": "Allow", "Action": "*", "Resource": "*"}"#, r#"its element "Sid" is not understood"#),
+        (r#"{"Effect": "Allow", "Action": "*", "NotAction": "*", "Resource": "*"}"#, "together with its negation"),
+        (r#"{"Effect": "Allow", "Action": "*", "Resource": "*", "NotResource": "*"}"#, "together with its negation"),
+        (r#"{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}"#, "it names a principal"),
+        (r#"[{"Effect": "Allow", "Action": "*", "Resource": "*"}]"#, "it is a list and no object"),
+    ] {
+        let reason_found = why(&format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#));
+        assert!(reason_found.contains(reason), "{statement}: {reason_found}");
+    }
+}
+
+#[test]
+fn names_given_twice_are_named_at_every_level() {
+    let condition = |condition: &str| {
+        format!(r#"{{"Statement": {{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {condition}}}}}"#)
+    };
+    for (text, reason) in [
+        (r#"{"Statement": {}, "Statement": {}}"#.to_owned(), "it has Statement twice"),
+        (r#"{"Version": "2012-10-17", "Version": "2008-10-17", "Statement": {}}"#.to_owned(), "it has Version twice"),
+        (
+            r#"{"Statement": {"Effect": "Allow", "Action": "s3:*", "Action": "*", "Resource": "*"}}"#.to_owned(),
+            "it has Action twice",
+        ),
+        (
+            r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {}, "Condition": {}}}"#
+                .to_owned(),
+            "it has Condition twice",
+        ),
+        (condition(r#"{"Bool": {"a:b": "true"}, "Bool": {"a:c": "true"}}"#), "the condition has Bool twice"),
+        (condition(r#"{"Bool": {"a:b": "true", "a:b": "true"}}"#), "the condition Bool has a:b twice"),
+    ] {
+        assert!(why(&text).contains(reason), "{text}: {}", why(&text));
+    }
+    let bucket = r#"{"Statement": {"Effect": "Allow", "Principal": {"AWS": "*", "AWS": "*"}, "Action": "*"}}"#;
+    let target = Target { policy: Some(Arc::new(Policy::parse(bucket))), ..Target::new(OBJECT) };
+    let decision = decide("s3:PutObject", &caller(SESSION, &[]), &target, &Context::new());
+    assert_eq!(decision.answer, Unknown);
+    assert!(decision.reason.contains("the principal has AWS twice"), "{}", decision.reason);
+}
+
+#[test]
+fn conditions_that_are_not_understood_are_named() {
+    for (condition, reason) in [
+        (r#"{"StringMatches": {"a:b": "c"}}"#, "the condition StringMatches on a:b: the operator is not understood"),
+        (r#"{"stringequals": {"a:b": "c"}}"#, "the operator is not understood"),
+        (r#"{"ForSomeValues:StringEquals": {"a:b": "c"}}"#, "the operator is not understood"),
+        (r#"{"StringEqualsIfExistsIfExists": {"a:b": "c"}}"#, "the operator is not understood"),
+        (r#"{"": {"a:b": "c"}}"#, "the operator is not understood"),
+        (r#"{"NullIfExists": {"a:b": "true"}}"#, "the condition operator NullIfExists is not understood"),
+        (r#"{"NumericEquals": {"a:b": "1e3"}}"#, r#""1e3" is no number"#),
+        (r#"{"DateLessThan": {"a:b": "tomorrow"}}"#, r#""tomorrow" is no date"#),
+        (r#"{"IpAddress": {"a:b": "10.0.0.0/33"}}"#, "is no range of addresses"),
+        (r#"{"BinaryEquals": {"a:b": "x"}}"#, "is no base64"),
+        (r#"{"ArnLike": {"a:b": "logs"}}"#, "no ARN"),
+        (r#"{"StringEquals": {"a:b": {"c": "d"}}}"#, "a value is an object"),
+        (r#"{"StringEquals": {"a:b": []}}"#, "there is no value"),
+        (r#"{"StringEquals": "a:b"}"#, "the condition StringEquals is a string and no object"),
+        ("[]", "the condition is a list and no object"),
+    ] {
+        let statement = format!(r#"{{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {condition}}}"#);
+        let found = why(&format!(r#"{{"Version": "2012-10-17", "Statement": {statement}}}"#));
+        assert!(found.contains(reason), "{condition}: {found}");
+    }
+}
+
+#[test]
+fn recursive_variables_are_refused_and_named() {
+    let nested = |depth: usize| format!("{}aws:username{}", "${".repeat(depth), "}".repeat(depth));
+    for variable in [nested(2), nested(3_000), "${aws:username${aws:username}}".into(), "${a, '${b}'}".into()] {
+        let statement = |resource: &str, condition: &str| {
+            let common = r#""Effect": "Allow", "Action": "*""#;
+            format!(r#"{{"Version": "2012-10-17", "Statement": {{{common}, "Resource": "{resource}"{condition}}}}}"#)
+        };
+        let found = why(&statement(&format!("arn:aws:s3:::{variable}"), ""));
+        assert!(found.contains("is not understood") || found.ends_with('…'), "{found}");
+        let found = why(&statement("*", &format!(r#", "Condition": {{"StringLike": {{"a:b": "{variable}"}}}}"#)));
+        assert!(found.contains("a variable inside of a variable") || found.ends_with('…'), "{found}");
+    }
+    let endless = "${".repeat(4_000);
+    let text = format!(
+        r#"{{"Version": "2012-10-17", "Statement": {{"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::{endless}"}}}}"#
+    );
+    assert!(!why(&text).is_empty());
+}

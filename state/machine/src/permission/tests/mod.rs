@@ -1,6 +1,8 @@
 #![expect(clippy::needless_pass_by_value, reason = "the values are json! literals in the calls")]
 
+mod apart;
 mod bad_input;
+mod bounds;
 mod conditions;
 mod logging;
 mod logic;
@@ -8,11 +10,27 @@ mod patterns;
 mod principals;
 mod properties;
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{Answer, Caller, Context, Decision, Policy, Principal, Request, Target, evaluate};
+use super::{Answer, Caller, Context, Decision, Policy, Principal, Request, Target, evaluate, pattern::Token};
+
+thread_local! {
+    static STEPS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts one step of matching, and the bytes that it compares.
+pub(super) fn count_step(token: Option<&Token>) {
+    let bytes = if let Some(Token::Text(literal)) = token { literal.len() } else { 0 };
+    STEPS.set(STEPS.get() + 1 + bytes as u64);
+}
+
+/// What matching within `work` took, in steps and compared bytes.
+fn steps_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    STEPS.set(0);
+    (work(), STEPS.get())
+}
 
 pub(super) const ACCOUNT: &str = "111122223333";
 pub(super) const OTHER: &str = "444455556666";
