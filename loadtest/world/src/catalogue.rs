@@ -448,7 +448,24 @@ pub const CALLS: &[Template] = &[
     ),
 ];
 
+const fn on_object(name: &'static str) -> Template {
+    Template { data_event: true, ..call("TH24", "s3", name, "null", "null") }
+}
+
+/// Calls that are not in [`CALLS`], whose order the load generator's streams depend on: they are made with their own
+/// `requestParameters`, or change nothing that is watched.
+pub const FURTHER: &[Template] = &[
+    on_object("DeleteObject"),
+    on_object("PutObject"),
+    call("TH24", "logs", "DeleteLogGroup", r#"{"logGroupName":"sessionwarden-sessions"}"#, "null"),
+    call("", "iam", "TagRole", r#"{"roleName":"$P","tags":[]}"#, "null"),
+    call("", "ec2", "CreateTags", r#"{"resourcesSet":{"items":[{"resourceId":"$N"}]},"tagSet":{"items":[]}}"#, "null"),
+    call("", "ec2", "DeleteTags", r#"{"resourcesSet":{"items":[{"resourceId":"$N"}]},"tagSet":{"items":[]}}"#, "null"),
+    call("", "kms", "EnableKey", r#"{"keyId":"$U"}"#, "null"),
+    call("", "ecs", "UpdateCluster", r#"{"cluster":"apps"}"#, "null"),
+];
+
 /// The call `name` of the service `source`; `None` where the catalogue has none.
 pub fn find(source: &str, name: &str) -> Option<&'static Template> {
-    CALLS.iter().find(|call| call.source == source && call.name == name)
+    CALLS.iter().chain(FURTHER).find(|call| call.source == source && call.name == name)
 }

@@ -7,108 +7,165 @@ use sessionwarden_machine::ids::AccountId;
 use crate::{
     background, catalogue,
     cloudtrail::Caller,
-    organisation::{DENY_POLICY, LOG_POLICY},
+    session::DEFAULT_DOCUMENT,
     template::{Scene, Template},
     world::{Call, CallError, World},
 };
 
-/// A call that changes what sessions depend on, or opens another way onto a node.
+/// A call that changes what sessions rest on, or opens another way onto a node. Things are named as AWS names them:
+/// managed policies and keys by ARN, all else by name or id.
+#[expect(missing_docs, reason = "the fields are named as AWS names them")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// `iam:DetachRolePolicy` of the mandatory log policy from the role of this name.
-    DetachLogPolicy(Arc<str>),
-    /// `iam:AttachRolePolicy` of the mandatory log policy to the role of this name.
-    AttachLogPolicy(Arc<str>),
-    /// `iam:PutRolePolicy` of an inline policy that denies this role to write logs.
-    PutInlineDeny(Arc<str>),
-    /// `iam:DeleteRolePolicy` of that inline policy.
-    DeleteInlineDeny(Arc<str>),
-    /// `ssm:UpdateDocument` of the preferences: logging is switched off.
-    ChangePreferences,
-    /// `ssm:UpdateDocument` of the preferences: the wanted content is back.
-    RestorePreferences,
-    /// `ec2-instance-connect:SendSSHPublicKey` to this node.
-    SendSshPublicKey(Arc<str>),
-    /// `ssm:SendCommand` with a shell document to this node.
-    SendCommand(Arc<str>),
-    /// `events:DisableRule` of the rule that brings the events. The model goes on delivering: a second rule brings them too.
-    DisableRule,
-    /// `cloudtrail:StopLogging` of the account's trail. The model goes on delivering: a second trail records them too.
-    StopTrail,
+    /// `iam:AttachRolePolicy` of a managed policy to a role (TH20).
+    AttachRolePolicy { role: Arc<str>, policy: Arc<str> },
+    /// `iam:DetachRolePolicy` of a managed policy from a role.
+    DetachRolePolicy { role: Arc<str>, policy: Arc<str> },
+    /// `iam:PutRolePolicy` of an inline policy.
+    PutRolePolicy { role: Arc<str>, name: Arc<str>, text: Arc<str> },
+    /// `iam:DeleteRolePolicy` of an inline policy.
+    DeleteRolePolicy { role: Arc<str>, name: Arc<str> },
+    /// `iam:PutRolePermissionsBoundary`: a managed policy becomes a role's boundary.
+    PutBoundary { role: Arc<str>, policy: Arc<str> },
+    /// `iam:DeleteRolePermissionsBoundary`.
+    DeleteBoundary { role: Arc<str> },
+    /// `iam:CreatePolicyVersion`, made the default one.
+    CreatePolicyVersion { policy: Arc<str>, text: Arc<str> },
+    /// `iam:SetDefaultPolicyVersion`.
+    SetDefaultPolicyVersion { policy: Arc<str>, version: u32 },
+    /// `iam:DeletePolicyVersion` of the newest version that is not the default one.
+    DeletePolicyVersion { policy: Arc<str> },
+    /// `iam:DeleteRole`; refused while policies are attached or a profile holds the role, as in AWS.
+    DeleteRole { role: Arc<str> },
+    /// `iam:TagRole`.
+    TagRole { role: Arc<str>, key: Arc<str>, value: Arc<str> },
+    /// `ec2:AssociateIamInstanceProfile` with an instance that has none (TH21).
+    AssociateProfile { node: Arc<str>, profile: Arc<str> },
+    /// `ec2:ReplaceIamInstanceProfileAssociation`.
+    ReplaceProfile { node: Arc<str>, profile: Arc<str> },
+    /// `ec2:DisassociateIamInstanceProfile`.
+    DisassociateProfile { node: Arc<str> },
+    /// `iam:AddRoleToInstanceProfile`.
+    AddRoleToProfile { profile: Arc<str>, role: Arc<str> },
+    /// `iam:RemoveRoleFromInstanceProfile`.
+    RemoveRoleFromProfile { profile: Arc<str>, role: Arc<str> },
+    /// `ec2:DeleteTags` of one tag of an instance.
+    Untag { node: Arc<str>, key: Arc<str> },
+    /// `ec2:CreateTags` of one tag of an instance.
+    Tag { node: Arc<str>, key: Arc<str>, value: Arc<str> },
+    /// `ssm:UpdateServiceSetting` of the Default Host Management role (TH13).
+    SetHostManagement { role: Arc<str> },
+    /// `ssm:ResetServiceSetting`: instances without a profile have no role.
+    ResetHostManagement,
+    /// `kms:DisableKey` (TH22).
+    DisableKey { key: Arc<str> },
+    /// `kms:EnableKey`.
+    EnableKey { key: Arc<str> },
+    /// `kms:ScheduleKeyDeletion`.
+    ScheduleKeyDeletion { key: Arc<str> },
+    /// `kms:PutKeyPolicy`.
+    PutKeyPolicy { key: Arc<str>, text: Arc<str> },
+    /// `s3:PutBucketPolicy` of the log bucket (TH23).
+    PutBucketPolicy { text: Arc<str> },
+    /// `s3:DeleteBucketPolicy` of the log bucket.
+    DeleteBucketPolicy,
+    /// `s3:PutBucketVersioning` of the log bucket: suspended.
+    SuspendVersioning,
+    /// `s3:PutBucketEncryption` of the log bucket: with a key of S3's own.
+    UseOwnEncryption,
+    /// `s3:DeleteObject` of a log (TH24).
+    DeleteLog { key: Arc<str> },
+    /// `s3:PutObject` over a log.
+    OverwriteLog { key: Arc<str> },
+    /// `logs:DeleteLogGroup`.
+    DeleteLogGroup { group: Arc<str> },
+    /// `ec2:ModifyVpcEndpoint` of an endpoint's policy (TH25).
+    PutEndpointPolicy { endpoint: Arc<str>, text: Arc<str> },
+    /// `ec2:DeleteVpcEndpoints` of one.
+    DeleteEndpoint { endpoint: Arc<str> },
+    /// `ssm:CreateDocument` of a session document (TH1).
+    CreateDocument { name: Arc<str>, content: Arc<str> },
+    /// `ssm:UpdateDocument`: a new version, which is not the default one (TH26).
+    UpdateDocument { name: Arc<str>, content: Arc<str> },
+    /// `ssm:UpdateDocumentDefaultVersion`; `None`: the newest one.
+    SetDocumentVersion { name: Arc<str>, version: Option<u32> },
+    /// `ssm:DeleteDocument`.
+    DeleteDocument { name: Arc<str> },
+    /// `ssm:ModifyDocumentPermission`.
+    ShareDocument { name: Arc<str>, with: AccountId },
+    /// `ecs:UpdateCluster`: how ECS Exec is logged, `NONE`, `DEFAULT` or `OVERRIDE` (TH7).
+    SetClusterLogging { cluster: Arc<str>, logging: Arc<str> },
+    /// `organizations:DetachPolicy` of the quarantine policy from an account (TH30).
+    DetachQuarantine { account: AccountId },
+    /// A call of the catalogue, by service and name, that changes nothing the model knows; to this node, where the call
+    /// names one. The model goes on delivering events whatever happens to rules and trails: others bring them too.
+    Other(&'static str, &'static str, Arc<str>),
+}
+
+impl Change {
+    /// `ssm:UpdateDocument` of the preferences.
+    pub fn update_preferences(content: &str) -> Self {
+        Self::UpdateDocument { name: Arc::from(DEFAULT_DOCUMENT), content: Arc::from(content) }
+    }
+
+    /// `ssm:UpdateDocumentDefaultVersion` of the preferences.
+    pub fn set_preferences(version: Option<u32>) -> Self {
+        Self::SetDocumentVersion { name: Arc::from(DEFAULT_DOCUMENT), version }
+    }
 }
 
 impl World {
-    /// Makes the change in the caller's account and emits its event. Changing what is already so succeeds, as in AWS.
+    /// Makes the change in the caller's account and emits its event, of a refused call too. Changing what is already so
+    /// succeeds, as in AWS.
     ///
     /// # Errors
-    /// [`CallError::Denied`] in quarantine, [`CallError::Gone`] where the account or the role is unknown.
+    /// [`CallError::Denied`] in quarantine and for things of another account, [`CallError::Gone`] where the thing is
+    /// unknown, [`CallError::Unknown`] where AWS refuses for another reason, or the catalogue knows no such call.
     pub fn change(&mut self, caller: &Caller, region: &str, change: &Change) -> Result<(), CallError> {
-        let account = caller.account;
         let region: Arc<str> = Arc::from(region);
-        let (source, name, node, role) = match change {
-            Change::DetachLogPolicy(role) => ("iam", "DetachRolePolicy", None, Some(role)),
-            Change::AttachLogPolicy(role) => ("iam", "AttachRolePolicy", None, Some(role)),
-            Change::PutInlineDeny(role) => ("iam", "PutRolePolicy", None, Some(role)),
-            Change::DeleteInlineDeny(role) => ("iam", "DeleteRolePolicy", None, Some(role)),
-            Change::ChangePreferences | Change::RestorePreferences => ("ssm", "UpdateDocument", None, None),
-            Change::SendSshPublicKey(node) => ("ec2-instance-connect", "SendSSHPublicKey", Some(node), None),
-            Change::SendCommand(node) => ("ssm", "SendCommand", Some(node), None),
-            Change::DisableRule => ("events", "DisableRule", None, None),
-            Change::StopTrail => ("cloudtrail", "StopLogging", None, None),
+        let (source, name, request, node) = match change {
+            Change::Other(source, name, node) => (*source, *name, None, &**node),
+            _ => {
+                let (source, name, request) = self.told(caller.account, &region, change).ok_or(CallError::Unknown)?;
+                (source, name, Some(request.to_string()), "")
+            }
         };
         let template = catalogue::find(source, name).ok_or(CallError::Unknown)?;
-        let call = Call { source, name, region: template.region(&region), request: "null" };
+        let parameters = request.as_deref().unwrap_or("null");
+        let call = Call { source, name, region: template.region(&region), request: parameters };
         self.permitted(caller, &call)?;
-        self.apply(account, &region, change)?;
-        let node = node.map_or("", |node| &**node);
-        let role = role.map_or("", |role| &**role);
-        self.emit_template(template, caller, &region, node, role);
+        if let Err(error) = self.apply(caller.account, &region, change) {
+            let (code, message) = match error {
+                CallError::Denied => ("AccessDenied", "Access denied."),
+                CallError::Gone => ("NoSuchEntityException", "It does not exist."),
+                CallError::Throttled | CallError::Unknown => ("DeleteConflict", "It is in use."),
+            };
+            self.emit_failure(caller, &call, code, message);
+            return Err(error);
+        }
+        self.reaches.clear();
+        self.emit_template(template, caller, &region, node, "", request.as_deref());
         Ok(())
     }
 
     /// Emits one ordinary event that has nothing to do with sessions, in the caller's account.
     pub fn background(&mut self, caller: &Caller, region: &str, node: &str, role: &str) {
         let template = background::pick(&mut self.dice);
-        self.emit_template(template, caller, region, node, role);
+        self.emit_template(template, caller, region, node, role, None);
     }
 
-    fn apply(&mut self, account: AccountId, region: &Arc<str>, change: &Change) -> Result<(), CallError> {
-        let place = (account, Arc::clone(region));
-        if !self.indexes_by_account.contains_key(&account) {
-            return Err(CallError::Gone);
-        }
-        match change {
-            Change::DetachLogPolicy(role) => {
-                self.role_mut(account, role)?.attached.remove(LOG_POLICY);
-            }
-            Change::AttachLogPolicy(role) => {
-                self.role_mut(account, role)?.attached.insert(Arc::from(LOG_POLICY));
-            }
-            Change::PutInlineDeny(role) => {
-                self.role_mut(account, role)?.denying.insert(Arc::from(DENY_POLICY));
-            }
-            Change::DeleteInlineDeny(role) => {
-                self.role_mut(account, role)?.denying.remove(DENY_POLICY);
-            }
-            Change::ChangePreferences => {
-                self.changed_preferences.insert(place);
-            }
-            Change::RestorePreferences => {
-                self.changed_preferences.remove(&place);
-            }
-            Change::SendSshPublicKey(_) | Change::SendCommand(_) | Change::DisableRule | Change::StopTrail => {}
-        }
-        Ok(())
-    }
-
-    fn role_mut(&mut self, account: AccountId, role: &str) -> Result<&mut crate::organisation::Role, CallError> {
-        self.roles_by_account.get_mut(&account).and_then(|roles| roles.get_mut(role)).ok_or(CallError::Gone)
-    }
-
-    fn emit_template(&mut self, template: &Template, caller: &Caller, region: &str, node: &str, role: &str) {
+    fn emit_template(
+        &mut self,
+        template: &Template,
+        caller: &Caller,
+        region: &str,
+        node: &str,
+        role: &str,
+        request: Option<&str>,
+    ) {
         let scene = Scene { caller, region, node, role, time: self.now.as_event_time() };
         let mut line = String::with_capacity(2048);
-        template.write_envelope(&scene, &mut self.dice, &mut line);
+        template.write_envelope(&scene, request, &mut self.dice, &mut line);
         self.deliver(line);
     }
 }

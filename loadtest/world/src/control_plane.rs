@@ -1,28 +1,22 @@
-//! What the control plane answers when asked about accounts, roles, documents and quarantine. Nothing in here emits events.
+//! What the control plane answers when it is asked. Nothing in here emits events.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use sessionwarden_machine::ids::{AccountId, EventId};
-
-use crate::{
-    organisation::{Account, LOG_POLICY},
-    world::{CallError, World},
+use sessionwarden_machine::{
+    document::WantedPreferences,
+    ids::AccountId,
+    posture::{
+        Bucket, CallError, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, PolicyText,
+        Who,
+    },
 };
 
-/// The wanted content of the preferences document, in canonical form.
-pub const WANTED_PREFERENCES: &str = r#"{"description":"Session Manager preferences","inputs":{"cloudWatchEncryptionEnabled":true,"cloudWatchLogGroupName":"/sessions","cloudWatchStreamingEnabled":true,"idleSessionTimeout":"20","kmsKeyId":"alias/sessions","maxSessionDuration":"60","runAsEnabled":false,"s3BucketName":"session-logs","s3EncryptionEnabled":true},"schemaVersion":"1.0","sessionType":"Standard_Stream"}"#;
-const CHANGED_PREFERENCES: &str = r#"{"description":"Session Manager preferences","inputs":{"idleSessionTimeout":"60","runAsEnabled":false,"s3BucketName":""},"schemaVersion":"1.0","sessionType":"Standard_Stream"}"#;
-
-/// What the node's role lets it do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodePosture {
-    /// The name of the role behind the node; `None` for a node that is not known.
-    pub role: Option<Arc<str>>,
-    /// Whether the node can write a session's log; `None` where that cannot be known.
-    pub log_writable: Option<bool>,
-    /// Why, in words a person understands.
-    pub log_writable_why: String,
-}
+use crate::{
+    estate::network_of,
+    organisation::Account,
+    texts::{FULL_ACCESS, NO_ROOT_USER, QUARANTINE, RCP_FULL_ACCESS, aws_document},
+    world::World,
+};
 
 impl World {
     /// Every account, the management account and the log archive first.
@@ -35,36 +29,191 @@ impl World {
         self.indexes_by_account.get(&account).and_then(|at| self.accounts.get(*at))
     }
 
+    /// The account that keeps the logs.
+    pub fn log_archive(&self) -> AccountId {
+        self.estate.bucket.account
+    }
+
     /// The regions in use.
     pub fn regions(&self) -> &[Arc<str>] {
         &self.shape.regions
     }
 
-    /// The role behind a node, and whether it can write logs.
-    pub fn node_posture(&self, account: AccountId, region: &str, node: &str) -> NodePosture {
-        let name = self.account(account).and_then(|account| account.node(region, node)).map(|node| &node.role);
-        let role = name.and_then(|name| self.roles_by_account.get(&account)?.get(name));
-        let (log_writable, why) = match (name, role) {
-            (Some(name), Some(role)) => match role.denying.first() {
-                Some(policy) => (Some(false), format!("inline policy {policy} of role {name} denies writing the log")),
-                None if !role.attached.contains(LOG_POLICY) => {
-                    (Some(false), format!("policy {LOG_POLICY} is not attached to role {name}"))
-                }
-                None => (Some(true), format!("policy {LOG_POLICY} is attached to role {name}")),
-            },
-            _ => (None, format!("node {node} is not known in {region}")),
+    /// What every preferences document is meant to say.
+    pub fn wanted_preferences(&self) -> WantedPreferences {
+        self.estate.texts.wanted()
+    }
+
+    /// An instance or hybrid node; `None` where that region has none of this id.
+    pub fn node(&self, account: AccountId, region: &str, node: &str) -> Option<Node> {
+        let laid_out = self.account(account)?.node(region, node)?;
+        let state = self.estate.nodes.get(&laid_out.id)?;
+        Some(Node {
+            role: self.estate.role_of(account, &laid_out.region, state),
+            association: state.association.as_ref().map(|(id, _)| Arc::clone(id)),
+            tags: state.tags.clone(),
+            agent: state.agent,
+            network: state.network.clone(),
+        })
+    }
+
+    /// A network with its endpoints.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown network.
+    pub fn network(&self, network: &str) -> Result<Network, CallError> {
+        self.estate.networks.get(network).cloned().ok_or(CallError::Gone)
+    }
+
+    /// How a cluster logs ECS Exec, by its name or ARN.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown cluster.
+    pub fn cluster(&self, account: AccountId, region: &str, cluster: &str) -> Result<Cluster, CallError> {
+        let name = cluster.rsplit('/').next().unwrap_or(cluster);
+        let place = (account, Arc::from(region), Arc::from(name));
+        self.estate.clusters.get(&place).cloned().ok_or(CallError::Gone)
+    }
+
+    /// A role or user with the policies that are in force now.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown role or user.
+    pub fn identity(&self, account: AccountId, who: &Who) -> Result<Identity, CallError> {
+        let holder = self.estate.holders.get(&(account, who.clone())).ok_or(CallError::Gone)?;
+        let inline = holder.inline.iter().map(|(name, text)| {
+            let name = format!("inline policy {name}").into();
+            PolicyText { name, text: Arc::clone(text) }
+        });
+        let attached = holder.attached.iter().filter_map(|arn| self.estate.managed_text(arn));
+        Ok(Identity {
+            arn: Arc::clone(&holder.arn),
+            policies: inline.chain(attached).collect(),
+            attached: holder.attached.iter().cloned().collect(),
+            boundary: holder.boundary.as_ref().and_then(|arn| self.estate.managed_text(arn)),
+            tags: holder.tags.clone(),
+        })
+    }
+
+    /// What the organisation lays on an account: one level for the root, each unit of its path, and the account.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an account of somebody else's.
+    pub fn guards(&self, account: AccountId) -> Result<Guards, CallError> {
+        let member = self.account(account).ok_or(CallError::Gone)?;
+        let policy = |name: &str, text: &Arc<str>| PolicyText { name: Arc::from(name), text: Arc::clone(text) };
+        let guards = &self.guard_texts;
+        let units = if member.management { 0 } else { member.unit.split('/').count() };
+        let full = || policy("FullAWSAccess", &guards.full);
+        let mut scps = vec![vec![full()]; units + 2];
+        scps[0].push(policy("NoRootUser", &guards.no_root_user));
+        if let (true, Some(own)) = (self.quarantined_since.contains_key(&account), scps.last_mut()) {
+            own.push(policy("sessionwarden-quarantine", &guards.quarantine));
+        }
+        let mut rcps = vec![vec![policy("RCPFullAWSAccess", &guards.rcp_full)]; units + 2];
+        rcps[0].push(policy("OrganisationOnly", &self.estate.texts.rcp));
+        if member.management {
+            (scps, rcps) = (Vec::new(), Vec::new());
+        }
+        Ok(Guards { organization: Some(Arc::clone(&self.estate.texts.organization)), scps, rcps })
+    }
+
+    /// The default version of a document, by its name or ARN: an account's own, one that is shared with it, or one of
+    /// AWS's.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown document, and for one that is not shared with `account`.
+    pub fn document(&self, account: AccountId, region: &str, document: &str) -> Result<Document, CallError> {
+        let name = document.rsplit('/').next().unwrap_or(document);
+        if let Some(content) = aws_document(name) {
+            return Ok(Document { version: Arc::from("1"), content: Arc::from(content) });
+        }
+        let owner = document.strip_prefix("arn:").and_then(|arn| arn.split(':').nth(3)?.parse().ok());
+        let owner = owner.unwrap_or(account);
+        let found = self.estate.documents.get(&(owner, Arc::from(region), Arc::from(name))).ok_or(CallError::Gone)?;
+        if owner != account && !found.shared_with.contains(&account) {
+            return Err(CallError::Gone);
+        }
+        let content = found.current().map(Arc::clone).ok_or(CallError::Gone)?;
+        Ok(Document { version: found.default.to_string().into(), content })
+    }
+
+    /// The log bucket; the model has no other.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for any other name.
+    pub fn bucket(&self, bucket: &str) -> Result<Bucket, CallError> {
+        let known = bucket == &*self.estate.texts.bucket_name;
+        known.then(|| self.estate.bucket.clone()).ok_or(CallError::Gone)
+    }
+
+    /// The log bucket's name.
+    pub fn bucket_name(&self) -> &Arc<str> {
+        &self.estate.texts.bucket_name
+    }
+
+    /// A key by its ARN, or by an id or alias of this account and region.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown key.
+    pub fn key(&self, account: AccountId, region: &str, key: &str) -> Result<Key, CallError> {
+        let arn: Arc<str> = if key.starts_with("arn:") && !key.contains(":alias/") {
+            Arc::from(key)
+        } else if let Some(alias) = key.find("alias/").and_then(|at| key.get(at..)) {
+            let place = (account, Arc::from(region), Arc::from(alias));
+            Arc::clone(self.estate.aliases.get(&place).ok_or(CallError::Gone)?)
+        } else {
+            format!("arn:aws:kms:{region}:{account}:key/{key}").into()
         };
-        NodePosture { role: name.cloned(), log_writable, log_writable_why: why }
+        self.estate.keys.get(&arn).cloned().ok_or(CallError::Gone)
     }
 
-    /// Whether the preferences document has the wanted content; `None` for an unknown account or a region not in use.
-    pub fn preferences_as_wanted(&self, account: AccountId, region: &str) -> Option<bool> {
-        self.preferences(account, region).map(|content| content == WANTED_PREFERENCES)
+    /// A policy of the log bucket that lets the whole organisation write anywhere.
+    pub fn open_bucket_policy(&self) -> Arc<str> {
+        Arc::clone(&self.estate.texts.open_bucket)
     }
 
-    /// The hash of the preferences document's canonical content, 128 bits as a UUID is written; `None` as above.
-    pub fn preferences_hash(&self, account: AccountId, region: &str) -> Option<String> {
-        self.preferences(account, region).map(|content| EventId::of_content(content.as_bytes()).to_string())
+    /// A policy of the log bucket that keeps everybody from writing.
+    pub fn closed_bucket_policy(&self) -> Arc<str> {
+        Arc::clone(&self.estate.texts.closed_bucket)
+    }
+
+    /// The endpoint of a service in an account's network.
+    pub fn endpoint(&self, account: AccountId, region: &str, service: &str) -> Option<Arc<str>> {
+        let network = self.estate.networks.get(&network_of(account, region))?;
+        network.endpoints.get(service).map(|endpoint| Arc::clone(&endpoint.id))
+    }
+
+    /// The ids of all keys in use, for those who protect them.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.estate.keys.keys().filter_map(|arn| arn.rsplit('/').next())
+    }
+
+    /// An object of the log bucket; `None` where there is none or its latest version is a deletion marker.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown bucket.
+    pub fn object(&self, bucket: &str, key: &str) -> Result<Option<LogObject>, CallError> {
+        self.bucket(bucket)?;
+        Ok(self.objects.get(key).filter(|stored| !stored.deleted).map(|stored| stored.object.clone()))
+    }
+
+    /// A log stream; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`CallError::Gone`] for an unknown log group.
+    pub fn stream(
+        &self,
+        account: AccountId,
+        region: &str,
+        group: &str,
+        stream: &str,
+    ) -> Result<Option<LogStream>, CallError> {
+        let place = (account, Arc::from(region), Arc::from(group));
+        if !self.estate.log_groups.contains(&place) {
+            return Err(CallError::Gone);
+        }
+        Ok(self.streams.get(&place).and_then(|streams| streams.get(stream)).cloned())
     }
 
     /// Attaches the quarantine policy. It bites after the shape's delay, ends no session that runs, and never binds
@@ -78,6 +227,7 @@ impl World {
         }
         let now = self.now;
         self.quarantined_since.entry(account).or_insert(now);
+        self.reaches.clear();
         Ok(())
     }
 
@@ -90,6 +240,7 @@ impl World {
             return Err(CallError::Gone);
         }
         self.quarantined_since.remove(&account);
+        self.reaches.clear();
         Ok(())
     }
 
@@ -103,10 +254,34 @@ impl World {
         let since = self.quarantined_since.get(&account);
         bound && since.is_some_and(|since| since.plus_ms(self.shape.quarantine_delay_ms) <= self.now)
     }
+}
 
-    fn preferences(&self, account: AccountId, region: &str) -> Option<&'static str> {
-        let known = self.account(account).is_some() && self.shape.regions.iter().any(|here| &**here == region);
-        let changed = self.changed_preferences.contains(&(account, Arc::from(region)));
-        known.then_some(if changed { CHANGED_PREFERENCES } else { WANTED_PREFERENCES })
+/// The texts of the organisation's own policies.
+#[derive(Clone, Debug)]
+pub(crate) struct GuardTexts {
+    full: Arc<str>,
+    no_root_user: Arc<str>,
+    quarantine: Arc<str>,
+    rcp_full: Arc<str>,
+}
+
+impl GuardTexts {
+    pub(crate) fn new() -> Self {
+        Self {
+            full: Arc::from(FULL_ACCESS),
+            no_root_user: Arc::from(NO_ROOT_USER),
+            quarantine: Arc::from(QUARANTINE),
+            rcp_full: Arc::from(RCP_FULL_ACCESS),
+        }
     }
 }
+
+/// An object of the log bucket with what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) object: LogObject,
+    pub(crate) deleted: bool,
+}
+
+/// The streams of each log group, by name.
+pub(crate) type Streams = BTreeMap<crate::estate::InRegion, BTreeMap<Arc<str>, LogStream>>;

@@ -8,8 +8,10 @@ use crate::{
     change::Change,
     cloudtrail::Caller,
     dice::Dice,
+    estate::{LOG_VERSION, customer_policy, has_profile, profile_of},
     organisation::{Account, Node, NodeKind},
     session::{LogFate, PORT_DOCUMENT, StartSession, UNLOGGED_DOCUMENTS},
+    texts::{DENY_LOG, DENY_POLICY, LOG_POLICY, OPEN_PROFILE, UNLOGGED_PREFERENCES, USELESS_LOG},
     world::World,
 };
 
@@ -31,12 +33,12 @@ enum Act {
 /// |---|---|
 /// | from 0.5 | ordinary sessions, one every two seconds; each ends by `exit` after 4–9 s and its log arrives |
 /// | 6 | a port-forwarding session |
-/// | 8, 12 | a session begins; the log policy is detached from the role behind its node |
+/// | 8, 12 | a session begins; the role behind its node loses the right to write the log: by rounds, the policy is detached, gets another version, is overruled by a deny, or the instance gets another profile |
 /// | 10 | a session straight to a container |
 /// | 15 | a session that ends at 19 s and whose log never comes |
 /// | 17, 26, 41 | a key push, a shell command, another key push |
 /// | 20–34 | two people of one account open twelve port sessions; they keep trying until 45 s |
-/// | 36 | the log policy is attached again |
+/// | 36 | the role is as before |
 /// | 48, 56 | every second round: the preferences document is changed, and put back |
 ///
 /// Sessions that nobody ends by force are left by `exit` before the round is over.
@@ -168,7 +170,7 @@ impl Round<'_> {
         self.visit(&calm, 6_000 + jitter_ms, 24_000, Some(PORT_DOCUMENT), LogFate::Usual);
         self.visit(&calm, 15_000 + jitter_ms, 4_000, None, LogFate::Never);
         self.container(&calm, 10_000 + jitter_ms);
-        self.tampering(tampered, jitter_ms);
+        self.tampering(tampered, jitter_ms, round);
         self.abuse(abused, round);
         self.side_channels(&calm);
         if round % 2 == 1 {
@@ -199,7 +201,8 @@ impl Round<'_> {
         self.slots += 1;
         let reason = self.dice.pick(&REASONS).map(|reason| Arc::from(*reason));
         let (region, target) = (Arc::clone(&node.region), Arc::clone(&node.id));
-        let request = StartSession { region, target, document: document.map(Arc::from), reason, log };
+        let request =
+            StartSession { region, target, document: document.map(Arc::from), reason, log, just_in_time: false };
         self.acts.push((begin_ms, Act::Start { slot, caller, request }));
         self.acts.push((begin_ms + lasting_ms, Act::Exit { slot }));
     }
@@ -214,21 +217,37 @@ impl Round<'_> {
         }
     }
 
-    fn tampering(&mut self, account: &Account, jitter_ms: i64) {
+    fn tampering(&mut self, account: &Account, jitter_ms: i64, round: u64) {
         let Some((_, node)) = self.place(&[account]) else {
             return;
         };
         let caller = self.person(account);
         self.session(8_000 + jitter_ms, 32_000, caller, &node, None, LogFate::Usual);
         let role = Arc::clone(&node.role);
-        let detach = if jitter_ms > 750 {
-            Change::PutInlineDeny(Arc::clone(&role))
-        } else {
-            Change::DetachLogPolicy(Arc::clone(&role))
+        let policy = customer_policy(account.id, LOG_POLICY);
+        let (name, deny) = (Arc::from(DENY_POLICY), Arc::from(DENY_LOG));
+        let attach = Change::AttachRolePolicy { role: Arc::clone(&role), policy: Arc::clone(&policy) };
+        let detach = Change::DetachRolePolicy { role: Arc::clone(&role), policy: Arc::clone(&policy) };
+        let (spoil, mend) = match round % 4 {
+            1 => {
+                let useless = Change::CreatePolicyVersion { policy: Arc::clone(&policy), text: Arc::from(USELESS_LOG) };
+                let back = Change::SetDefaultPolicyVersion { policy: Arc::clone(&policy), version: LOG_VERSION };
+                (useless, vec![back, Change::DeletePolicyVersion { policy }])
+            }
+            2 => {
+                let put = Change::PutRolePolicy { role: Arc::clone(&role), name: Arc::clone(&name), text: deny };
+                (put, vec![Change::DeleteRolePolicy { role, name }])
+            }
+            3 if has_profile(account, &node) => {
+                let swap = |profile| Change::ReplaceProfile { node: Arc::clone(&node.id), profile };
+                (swap(Arc::from(OPEN_PROFILE)), vec![swap(profile_of(&role))])
+            }
+            _ => (detach, vec![attach]),
         };
-        self.change(12_000 + jitter_ms, &account.admin, &node.region, detach);
-        self.change(36_000, &account.admin, &node.region, Change::AttachLogPolicy(Arc::clone(&role)));
-        self.change(36_200, &account.admin, &node.region, Change::DeleteInlineDeny(role));
+        self.change(12_000 + jitter_ms, &account.admin, &node.region, spoil);
+        for (at, mending) in (0..).zip(mend) {
+            self.change(36_000 + 200 * at, &account.admin, &node.region, mending);
+        }
     }
 
     fn abuse(&mut self, account: &Account, round: u64) {
@@ -250,7 +269,11 @@ impl Round<'_> {
                 return;
             };
             let id = Arc::clone(&node.id);
-            let change = if push { Change::SendSshPublicKey(id) } else { Change::SendCommand(id) };
+            let change = if push {
+                Change::Other("ec2-instance-connect", "SendSSHPublicKey", id)
+            } else {
+                Change::Other("ssm", "SendCommand", id)
+            };
             let caller = self.person(account);
             self.change(at_ms, &caller, &node.region, change);
         }
@@ -258,8 +281,10 @@ impl Round<'_> {
 
     fn preferences(&mut self, among: &[&Account]) {
         if let Some((account, node)) = self.place(among) {
-            self.change(48_000, &account.admin, &node.region, Change::ChangePreferences);
-            self.change(56_000, &account.admin, &node.region, Change::RestorePreferences);
+            let unlogged = Change::update_preferences(UNLOGGED_PREFERENCES);
+            self.change(48_000, &account.admin, &node.region, unlogged);
+            self.change(48_100, &account.admin, &node.region, Change::set_preferences(None));
+            self.change(56_000, &account.admin, &node.region, Change::set_preferences(Some(1)));
         }
     }
 

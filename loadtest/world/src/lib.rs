@@ -3,6 +3,7 @@
 //! It answers the questions that the control plane answers and emits the CloudTrail events that its own changes cause.
 //! It has no clock and no threads: time is passed in, chance comes from a seed.
 
+mod apply;
 pub mod background;
 pub mod catalogue;
 pub mod change;
@@ -10,15 +11,18 @@ pub mod cloudtrail;
 pub mod control_plane;
 pub mod demo;
 pub mod dice;
+pub mod estate;
 pub mod organisation;
 pub mod session;
 pub mod template;
+pub mod texts;
+mod told;
+pub mod upload;
 pub mod world;
 
 pub use change::Change;
 pub use cloudtrail::Caller;
-pub use control_plane::NodePosture;
 pub use demo::Demonstration;
 pub use organisation::{Account, Node, NodeKind, OrganisationShape};
-pub use session::{LogFate, LogObject, SessionDescription, SessionStatus, StartSession};
+pub use session::{LogFate, SessionDescription, SessionStatus, StartSession};
 pub use world::{CallError, World};

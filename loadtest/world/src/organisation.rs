@@ -1,21 +1,17 @@
 //! Accounts in organisational units, their nodes, roles and users, laid out from a shape and a seed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use sessionwarden_machine::ids::{AccountId, Now};
 
 use crate::{
     cloudtrail::Caller,
     dice::{Dice, HEX},
+    texts::THIRD_PARTY_ROLE,
 };
 
-/// The managed policy that a role must carry so that its nodes can write session logs.
-pub const LOG_POLICY: &str = "SessionLogWrite";
-/// The inline policy with which a role is kept from writing session logs.
-pub const DENY_POLICY: &str = "no-session-log";
+/// The role that Default Host Management gives to instances without a profile: each account's sixth node, for one.
+pub const HOST_MANAGEMENT_ROLE: &str = "data-node-role";
 
 /// How large an organisation is, and how fast things happen in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,17 +77,8 @@ pub struct Node {
     pub kind: NodeKind,
     /// Where it runs.
     pub region: Arc<str>,
-    /// The name of the role behind it.
+    /// The name of the role behind it in the untouched organisation.
     pub role: Arc<str>,
-}
-
-/// An IAM role, as far as session logs go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// Names of attached managed policies.
-    pub attached: BTreeSet<Arc<str>>,
-    /// Names of inline policies that deny writing the log.
-    pub denying: BTreeSet<Arc<str>>,
 }
 
 /// An account of the organisation.
@@ -113,6 +100,8 @@ pub struct Account {
     pub users: Vec<Arc<Caller>>,
     /// Somebody with administrator's rights.
     pub admin: Arc<Caller>,
+    /// A third party with its own role.
+    pub third_party: Arc<Caller>,
     /// Sessionwarden's own role, which the quarantine policy does not bind.
     pub warden: Arc<Caller>,
 }
@@ -146,6 +135,7 @@ const TASK_ROLE: &str = "ecs-task-role";
 /// The accounts of an organisation, the management account and the log archive first.
 pub(crate) fn lay_out(shape: &OrganisationShape, start: Now, dice: &mut Dice) -> Vec<Account> {
     let mut taken = BTreeSet::new();
+    let mut parties = Dice::new(0x7061_7274_6965_73);
     (0..shape.accounts + 2)
         .map(|at| {
             let id = loop {
@@ -154,19 +144,19 @@ pub(crate) fn lay_out(shape: &OrganisationShape, start: Now, dice: &mut Dice) ->
                     break id;
                 }
             };
-            account(shape, id, at, start, dice)
+            account(shape, id, at, start, dice, &mut parties)
         })
         .collect()
 }
 
-/// The roles behind an account's nodes, by name, each able to write logs.
-pub(crate) fn roles(account: &Account) -> BTreeMap<Arc<str>, Role> {
-    let attached = BTreeSet::from([Arc::from("AmazonSSMManagedInstanceCore"), Arc::from(LOG_POLICY)]);
-    let role = Role { attached, denying: BTreeSet::new() };
-    account.nodes.iter().map(|node| (Arc::clone(&node.role), role.clone())).collect()
-}
-
-fn account(shape: &OrganisationShape, id: AccountId, at: usize, start: Now, dice: &mut Dice) -> Account {
+fn account(
+    shape: &OrganisationShape,
+    id: AccountId,
+    at: usize,
+    start: Now,
+    dice: &mut Dice,
+    parties: &mut Dice,
+) -> Account {
     let (name, unit) = match at {
         0 => ("management".to_owned(), "root"),
         1 => ("log-archive".to_owned(), "security"),
@@ -201,6 +191,7 @@ fn account(shape: &OrganisationShape, id: AccountId, at: usize, start: Now, dice
         nodes: nodes(shape, dice),
         users,
         admin: Arc::new(admin),
+        third_party: Arc::new(Caller::assumed_role(id, THIRD_PARTY_ROLE, "acme", since, parties)),
         warden: Arc::new(warden),
     }
 }

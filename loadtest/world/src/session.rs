@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use sessionwarden_machine::ids::{EventTime, SessionKey};
+use sessionwarden_machine::ids::{AccountId, EventTime, SessionKey};
 
 use crate::{
     cloudtrail::json_text,
@@ -48,7 +48,8 @@ impl SessionStatus {
     }
 }
 
-/// What will become of a session's log.
+/// What becomes of a session's log, as far as its agent goes. Whether what the agent writes arrives follows from the
+/// policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFate {
     /// It is written within the organisation's usual delay after the end.
@@ -58,6 +59,14 @@ pub enum LogFate {
     After(i64),
     /// It is written within the usual delay, and is empty.
     Empty,
+    /// It is written within the usual delay and has eight bytes.
+    Small,
+    /// It is written within the usual delay, and once more a second later.
+    Twice,
+    /// It is written within the usual delay, under another prefix of the same account.
+    Misplaced,
+    /// Somebody writes it from another account, by a role named like the node's; the agent writes nothing.
+    Forged(AccountId),
     /// It is never written: the agent was killed on the host.
     Never,
 }
@@ -73,7 +82,9 @@ pub struct StartSession {
     pub document: Option<Arc<str>>,
     /// The caller's reason.
     pub reason: Option<Arc<str>>,
-    /// What will become of the log. Only sessions with the default document have one at all.
+    /// By just-in-time node access (TH11).
+    pub just_in_time: bool,
+    /// What will become of the log. Only sessions whose document names a place for it have one at all.
     pub log: LogFate,
 }
 
@@ -90,23 +101,14 @@ pub struct SessionDescription {
     pub owner: Arc<str>,
     /// The owner's reason, where one was given.
     pub reason: Option<Arc<str>>,
+    /// By just-in-time node access.
+    pub just_in_time: bool,
     /// When it started.
     pub started: EventTime,
     /// When it ended; absent while it lives.
     pub ended: Option<EventTime>,
     /// Its status.
     pub status: SessionStatus,
-}
-
-/// A session's log in the bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogObject {
-    /// `<account>/<region>/<session id>.log`.
-    pub key: String,
-    /// In bytes.
-    pub size: u64,
-    /// When it was written.
-    pub written_at: EventTime,
 }
 
 /// Appends the `requestParameters` of a `StartSession`.

@@ -57,22 +57,30 @@ impl Template {
 
     /// Appends the call's CloudTrail record, filled in from `scene`.
     pub fn write(&self, scene: &Scene<'_>, dice: &mut Dice, out: &mut String) {
-        self.fill(scene, dice, |record, dice| record.write(dice, out));
+        self.fill(scene, None, dice, |record, dice| record.write(dice, out));
     }
 
-    /// Appends the call's EventBridge envelope, filled in from `scene`.
-    pub fn write_envelope(&self, scene: &Scene<'_>, dice: &mut Dice, out: &mut String) {
-        self.fill(scene, dice, |record, dice| record.write_envelope(dice, out));
+    /// Appends the call's EventBridge envelope, filled in from `scene`; with `request` in place of its own
+    /// `requestParameters`, where given.
+    pub fn write_envelope(&self, scene: &Scene<'_>, request: Option<&str>, dice: &mut Dice, out: &mut String) {
+        self.fill(scene, request, dice, |record, dice| record.write_envelope(dice, out));
     }
 
-    fn fill(&self, scene: &Scene<'_>, dice: &mut Dice, write: impl FnOnce(&Record<'_>, &mut Dice)) {
+    fn fill(
+        &self,
+        scene: &Scene<'_>,
+        request: Option<&str>,
+        dice: &mut Dice,
+        write: impl FnOnce(&Record<'_>, &mut Dice),
+    ) {
         let scene = Scene { region: self.region(scene.region), ..*scene };
         let mut part = |template| {
             let mut text = String::with_capacity(1024);
             expand(template, &scene, dice, &mut text);
             text
         };
-        let (request, response, extra) = (part(self.request), part(self.response), part(self.extra));
+        let request = request.map_or_else(|| part(self.request), str::to_owned);
+        let (response, extra) = (part(self.response), part(self.extra));
         let record = Record {
             caller: scene.caller,
             time: scene.time,

@@ -5,40 +5,37 @@ use std::{
     sync::Arc,
 };
 
-use sessionwarden_machine::ids::{AccountId, EventTime, Now, SessionKey};
+use serde_json::json;
+use sessionwarden_machine::{
+    document::log_stream_name,
+    ids::{AccountId, EventTime, Now, SessionKey},
+    posture::{Agent, LogObject},
+};
+
+pub use sessionwarden_machine::posture::CallError;
 
 use crate::{
     cloudtrail::{Caller, Record},
+    control_plane::{GuardTexts, Stored, Streams},
     dice::{BASE36, Dice},
-    organisation::{Account, OrganisationShape, Role, lay_out, roles},
+    estate::{Estate, InRegion},
+    organisation::{Account, NodeKind, OrganisationShape, lay_out},
     session::{
-        DEFAULT_DOCUMENT, LogFate, LogObject, SessionDescription, SessionStatus, StartSession, push_session_id,
+        DEFAULT_DOCUMENT, LogFate, SessionDescription, SessionStatus, StartSession, push_session_id,
         push_session_response, push_start_request,
     },
+    upload::{Destination, STREAM_EVERY_MS, STREAM_FIRST_MS},
 };
 
-/// Why a call failed, sorted as the product sorts the errors of AWS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum CallError {
-    /// Too many calls; try later. The model itself never throttles.
-    #[error("throttled")]
-    Throttled,
-    /// Not allowed.
-    #[error("access denied")]
-    Denied,
-    /// What the call is about does not exist.
-    #[error("no such thing")]
-    Gone,
-    /// Anything else; the call may have worked. The model itself never answers this.
-    #[error("unknown error")]
-    Unknown,
-}
-
 #[derive(Clone, Debug)]
-struct Session {
-    description: SessionDescription,
+pub(crate) struct Session {
+    pub(crate) description: SessionDescription,
     last_used: EventTime,
-    log: LogFate,
+    pub(crate) log: LogFate,
+    /// Where its log goes; `None` for one that is not logged.
+    pub(crate) destination: Option<Destination>,
+    /// The object that was written.
+    pub(crate) log_key: Option<Arc<str>>,
 }
 
 /// A deterministic organisation: equal shapes, seeds and calls give equal answers and equal events.
@@ -50,15 +47,20 @@ pub struct World {
     pub(crate) now: Now,
     pub(crate) accounts: Vec<Account>,
     pub(crate) indexes_by_account: BTreeMap<AccountId, usize>,
-    pub(crate) roles_by_account: BTreeMap<AccountId, BTreeMap<Arc<str>, Role>>,
-    pub(crate) changed_preferences: BTreeSet<(AccountId, Arc<str>)>,
+    pub(crate) estate: Estate,
+    pub(crate) guard_texts: GuardTexts,
     pub(crate) quarantined_since: BTreeMap<AccountId, Now>,
     pub(crate) dice: Dice,
-    sessions: BTreeMap<SessionKey, Session>,
+    pub(crate) sessions: BTreeMap<SessionKey, Session>,
+    /// Objects of the log bucket, by key.
+    pub(crate) objects: BTreeMap<Arc<str>, Stored>,
+    pub(crate) streams: Streams,
+    /// Whether a node can write to a stream, until something changes.
+    pub(crate) reaches: BTreeMap<(InRegion, Destination), bool>,
+    pub(crate) uploads: BTreeSet<(Now, SessionKey)>,
+    ticks: BTreeSet<(EventTime, SessionKey)>,
     live: BTreeSet<SessionKey>,
     ended: VecDeque<(EventTime, SessionKey)>,
-    uploads: BTreeSet<(Now, SessionKey)>,
-    logs: BTreeMap<SessionKey, LogObject>,
     events: VecDeque<Vec<u8>>,
 }
 
@@ -67,20 +69,24 @@ impl World {
     pub fn new(shape: OrganisationShape, seed: u64, start: Now) -> Self {
         let mut dice = Dice::new(seed);
         let accounts = lay_out(&shape, start, &mut dice);
+        let archive = accounts[1].id;
         Self {
+            estate: Estate::new(&shape, &accounts, archive, &mut Dice::new(seed ^ 0x65_7374_6174_65)),
+            guard_texts: GuardTexts::new(),
             indexes_by_account: accounts.iter().enumerate().map(|(at, account)| (account.id, at)).collect(),
-            roles_by_account: accounts.iter().map(|account| (account.id, roles(account))).collect(),
             accounts,
             shape,
             now: start,
             dice,
-            changed_preferences: BTreeSet::new(),
             quarantined_since: BTreeMap::new(),
             sessions: BTreeMap::new(),
             live: BTreeSet::new(),
             ended: VecDeque::new(),
             uploads: BTreeSet::new(),
-            logs: BTreeMap::new(),
+            ticks: BTreeSet::new(),
+            objects: BTreeMap::new(),
+            streams: Streams::new(),
+            reaches: BTreeMap::new(),
             events: VecDeque::new(),
         }
     }
@@ -101,14 +107,17 @@ impl World {
             let at = self.sessions[&key].last_used.plus_ms(self.shape.idle_timeout_ms);
             self.end(&key, at);
         }
+        while let Some((due, key)) = self.ticks.first().cloned().filter(|(due, _)| due.0 <= self.now.0) {
+            self.ticks.pop_first();
+            self.tick(key, due);
+        }
         while let Some((due, key)) = self.uploads.first().cloned().filter(|(due, _)| *due <= self.now) {
             self.uploads.pop_first();
-            self.upload(key, due);
+            self.upload(&key, due);
         }
         let oldest = EventTime(self.now.0.saturating_sub(self.shape.history_ms));
         while let Some((_, key)) = self.ended.pop_front_if(|(at, _)| *at < oldest) {
-            self.sessions.remove(&key);
-            self.logs.remove(&key);
+            self.forget(&key);
         }
     }
 
@@ -122,30 +131,99 @@ impl World {
         let call = Call { source: "ssm", name: "StartSession", region: &request.region, request: &parameters };
         self.permitted(caller, &call)?;
         let known = self.account(caller.account).and_then(|account| account.node(&request.region, &request.target));
-        if known.is_none() {
+        let Some(kind) = known.map(|node| node.kind).filter(|_| self.agent_lives(&request.target)) else {
             self.emit_failure(caller, &call, "TargetNotConnected", &format!("{} is not connected.", request.target));
             return Err(CallError::Gone);
+        };
+        let named = request.document.as_deref().unwrap_or(DEFAULT_DOCUMENT);
+        let content = self.document(caller.account, &request.region, named).map(|document| document.content);
+        if content.is_err() && named != DEFAULT_DOCUMENT {
+            self.emit_failure(caller, &call, "InvalidDocument", &format!("Document with name {named} does not exist."));
+            return Err(CallError::Gone);
         }
+        // A container that is addressed directly is not logged (TH8), nor is anybody without preferences (TH26).
+        let logged = content.ok().filter(|_| kind != NodeKind::Container);
+        let destination = logged.and_then(|content| Destination::of(&content));
         let mut id = format!("{}-", caller.name);
         self.dice.push(&mut id, BASE36, 26);
         let mut response = String::new();
         push_session_response(&mut response, &id, &request.region, &mut self.dice);
         self.emit(caller, &call, &response);
         let key = SessionKey { account: caller.account, region: Arc::clone(&request.region), id: id.into() };
+        self.open(caller, &key, request, Arc::from(named), destination);
+        Ok(key)
+    }
+
+    /// `ecs:ExecuteCommand` into a container of the caller's account. Emits the event, of a refused call too.
+    ///
+    /// # Errors
+    /// [`CallError::Denied`] in quarantine, [`CallError::Gone`] where the region has no such container.
+    pub fn execute_command(
+        &mut self,
+        caller: &Caller,
+        region: &Arc<str>,
+        target: &Arc<str>,
+    ) -> Result<SessionKey, CallError> {
+        let mut parts = target.trim_start_matches("ecs:").splitn(3, '_');
+        let (cluster, task) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let account = caller.account;
+        let request = json!({"cluster": cluster, "container": "web", "command": "HIDDEN_DUE_TO_SECURITY_REASONS",
+            "interactive": true, "task": format!("arn:aws:ecs:{region}:{account}:task/{cluster}/{task}")});
+        let request = request.to_string();
+        let call = Call { source: "ecs", name: "ExecuteCommand", region, request: &request };
+        self.permitted(caller, &call)?;
+        let known = self.account(account).and_then(|account| account.node(region, target));
+        if known.is_none_or(|node| node.kind != NodeKind::Container) {
+            self.emit_failure(caller, &call, "InvalidParameterException", "The task was not found.");
+            return Err(CallError::Gone);
+        }
+        let mut id = String::from("ecs-execute-command-");
+        self.dice.push(&mut id, BASE36, 26);
+        let response = json!({"clusterArn": format!("arn:aws:ecs:{region}:{account}:cluster/{cluster}"),
+            "containerName": "web", "interactive": true,
+            "session": {"sessionId": id, "streamUrl": "HIDDEN_DUE_TO_SECURITY_REASONS", "tokenValue": "HIDDEN_DUE_TO_SECURITY_REASONS"}});
+        self.emit(caller, &call, &response.to_string());
+        let destination = self.cluster(account, region, cluster).ok().filter(|cluster| &*cluster.logging == "OVERRIDE");
+        let destination = destination.map(|cluster| Destination {
+            bucket: cluster.bucket,
+            prefix: format!("{account}/ecs").into(),
+            encrypted: true,
+            log_group: cluster.log_group,
+            key: Arc::from(""),
+        });
+        let key = SessionKey { account, region: Arc::clone(region), id: id.into() };
+        let (region, target) = (Arc::clone(region), Arc::clone(target));
+        let request = StartSession { region, target, ..StartSession::default() };
+        self.open(caller, &key, &request, Arc::from("AmazonECS-ExecuteInteractiveCommand"), destination);
+        Ok(key)
+    }
+
+    fn open(
+        &mut self,
+        caller: &Caller,
+        key: &SessionKey,
+        request: &StartSession,
+        document: Arc<str>,
+        destination: Option<Destination>,
+    ) {
         let started = self.now.as_event_time();
         let description = SessionDescription {
             key: key.clone(),
             target: Arc::clone(&request.target),
-            document: request.document.clone().unwrap_or_else(|| Arc::from(DEFAULT_DOCUMENT)),
+            document,
             owner: Arc::clone(&caller.arn),
             reason: request.reason.clone(),
+            just_in_time: request.just_in_time,
             started,
             ended: None,
             status: SessionStatus::Connected,
         };
+        if destination.is_some() {
+            self.ticks.insert((started.plus_ms(STREAM_FIRST_MS), key.clone()));
+        }
         self.live.insert(key.clone());
-        self.sessions.insert(key.clone(), Session { description, last_used: started, log: request.log });
-        Ok(key)
+        let session = Session { description, last_used: started, log: request.log, destination, log_key: None };
+        self.sessions.insert(key.clone(), session);
     }
 
     /// `ResumeSession`. Emits the event, of a refused call too.
@@ -211,9 +289,33 @@ impl World {
         here.map(|key| self.sessions[key].description.clone()).collect()
     }
 
-    /// The session's log, once it is written.
-    pub fn session_log(&self, key: &SessionKey) -> Option<LogObject> {
-        self.logs.get(key).cloned()
+    /// The session's log, once it is written, with its key in the bucket.
+    pub fn session_log(&self, key: &SessionKey) -> Option<(Arc<str>, LogObject)> {
+        let name = self.sessions.get(key)?.log_key.as_ref()?;
+        let stored = self.objects.get(name).filter(|stored| !stored.deleted)?;
+        Some((Arc::clone(name), stored.object.clone()))
+    }
+
+    /// The agent of a node dies, or is registered with somebody else's account, while the machine runs. AWS emits nothing.
+    pub fn lose_agent(&mut self, node: &str) {
+        let since = self.now.as_event_time();
+        self.set_agent(node, Agent::Lost(since));
+    }
+
+    /// The agent of a node answers again. AWS emits nothing that is watched.
+    pub fn find_agent(&mut self, node: &str) {
+        self.set_agent(node, Agent::Online);
+    }
+
+    /// The machine of a node is stopped. AWS emits nothing that is watched.
+    pub fn stop_machine(&mut self, node: &str) {
+        self.set_agent(node, Agent::Stopped);
+    }
+
+    fn set_agent(&mut self, node: &str, agent: Agent) {
+        if let Some(state) = self.estate.nodes.get_mut(node) {
+            state.agent = agent;
+        }
     }
 
     /// Takes the events that AWS has emitted since the last call: EventBridge envelopes in the order of delivery.
@@ -230,30 +332,47 @@ impl World {
         };
         session.description.status = SessionStatus::Terminated;
         session.description.ended = Some(at);
+        let (log, logged) = (session.log, session.destination.is_some());
         self.ended.push_back((at, key.clone()));
-        let (shortest, longest) = self.shape.log_delay_ms;
-        if &*session.description.document != DEFAULT_DOCUMENT {
+        if !logged {
             return;
         }
-        let delay_ms = match session.log {
+        self.write_stream(key, at);
+        let (shortest, longest) = self.shape.log_delay_ms;
+        let delay_ms = match log {
             LogFate::Never => return,
             LogFate::After(delay_ms) => delay_ms,
-            LogFate::Usual | LogFate::Empty => self.dice.between(shortest, longest),
+            LogFate::Usual
+            | LogFate::Empty
+            | LogFate::Small
+            | LogFate::Twice
+            | LogFate::Misplaced
+            | LogFate::Forged(_) => self.dice.between(shortest, longest),
         };
         self.uploads.insert((Now(at.0).plus_ms(delay_ms), key.clone()));
     }
 
-    fn upload(&mut self, key: SessionKey, at: Now) {
-        let Some(session) = self.sessions.get(&key) else {
+    fn tick(&mut self, key: SessionKey, due: EventTime) {
+        let ended = self.sessions.get(&key).map_or(Some(due), |session| session.description.ended);
+        if ended.is_none_or(|ended| due < ended) {
+            self.write_stream(&key, due);
+            self.ticks.insert((due.plus_ms(STREAM_EVERY_MS), key));
+        }
+    }
+
+    fn forget(&mut self, key: &SessionKey) {
+        let Some(session) = self.sessions.remove(key) else {
             return;
         };
-        let (target, empty) = (&session.description.target, session.log == LogFate::Empty);
-        if self.node_posture(key.account, &key.region, target).log_writable != Some(true) {
-            return;
+        if let Some(name) = session.log_key {
+            self.objects.remove(&name);
         }
-        let size = if empty { 0 } else { self.dice.between(200, 40_000) as u64 };
-        let log = LogObject { key: format!("{key}.log"), size, written_at: at.as_event_time() };
-        self.logs.insert(key, log);
+        if let Some(to) = session.destination {
+            let place = (key.account, Arc::clone(&key.region), to.log_group);
+            if let Some(streams) = self.streams.get_mut(&place) {
+                streams.remove(&*log_stream_name(&key.id));
+            }
+        }
     }
 
     fn no_session(&mut self, caller: &Caller, call: &Call<'_>) -> CallError {
@@ -279,7 +398,7 @@ impl World {
         self.emit_record(caller, call, response, None);
     }
 
-    fn emit_failure(&mut self, caller: &Caller, call: &Call<'_>, code: &str, message: &str) {
+    pub(crate) fn emit_failure(&mut self, caller: &Caller, call: &Call<'_>, code: &str, message: &str) {
         self.emit_record(caller, call, "null", Some((code, message)));
     }
 

@@ -6,11 +6,17 @@ use proptest::prelude::*;
 use serde_json::Value;
 use sessionwarden_machine::{
     decode::{Decoded, Decoder},
+    document::SessionDocument,
     ids::{EventId, Now, SessionKey},
 };
 use sessionwarden_world::{
     Account, CallError, Caller, Change, LogFate, Node, NodeKind, OrganisationShape, SessionStatus, StartSession, World,
-    background, catalogue, dice::Dice, session::PORT_DOCUMENT, template::Scene,
+    background, catalogue,
+    dice::Dice,
+    estate::customer_policy,
+    session::PORT_DOCUMENT,
+    template::Scene,
+    texts::{LOG_POLICY, UNLOGGED_PREFERENCES},
 };
 
 const START: Now = Now(1_722_500_000_000);
@@ -25,12 +31,23 @@ fn ordinary(world: &World) -> Account {
 
 fn request(node: &Node, document: Option<&str>, log: LogFate) -> StartSession {
     let (region, target) = (Arc::clone(&node.region), Arc::clone(&node.id));
-    StartSession { region, target, document: document.map(Arc::from), reason: Some(Arc::from("a \"reason\"")), log }
+    let (document, reason) = (document.map(Arc::from), Some(Arc::from("a \"reason\"")));
+    StartSession { region, target, document, reason, log, just_in_time: false }
 }
 
 fn start(world: &mut World, document: Option<&str>, log: LogFate) -> SessionKey {
     let account = ordinary(world);
     world.start_session(&account.users[0], &request(&account.nodes[0], document, log)).unwrap()
+}
+
+fn differences(world: &World, account: &Account, region: &str) -> Option<Vec<String>> {
+    let document = world.document(account.id, region, "SSM-SessionManagerRunShell").ok()?;
+    let document = SessionDocument::parse(&document.content).unwrap();
+    world.wanted_preferences().differences(&document, account.id, region)
+}
+
+fn size_of_log(world: &World, key: &SessionKey) -> Option<u64> {
+    world.session_log(key).map(|(_, log)| log.size_bytes)
 }
 
 fn events(world: &mut World) -> Vec<Value> {
@@ -50,10 +67,10 @@ fn an_organisation_has_its_parts() {
         }
         for region in world.regions() {
             assert!(account.machines().any(|node| node.region == *region));
-            assert_eq!(world.preferences_as_wanted(account.id, region), Some(true));
+            assert_eq!(differences(&world, account, region), Some(Vec::new()));
         }
     }
-    assert_eq!(world.preferences_as_wanted(ordinary(&world).id, "mars-north-1"), None);
+    assert_eq!(differences(&world, &ordinary(&world), "mars-north-1"), None);
 }
 
 #[test]
@@ -87,9 +104,11 @@ fn a_session_is_announced_described_and_logged() {
     world.advance_to(START.plus_ms(11_999));
     assert_eq!(world.session_log(&key), None);
     world.advance_to(START.plus_ms(14_000));
-    let log = world.session_log(&key).unwrap();
-    assert_eq!(log.key, format!("{key}.log"));
-    assert!(log.size > 0);
+    let (name, log) = world.session_log(&key).unwrap();
+    assert_eq!(*name, *format!("{key}.log"));
+    assert_eq!(world.object(world.bucket_name(), &name).unwrap().as_ref(), Some(&log));
+    assert!(log.size_bytes > 0);
+    assert_eq!((log.versions, log.writer), (1, Some(key.account)));
     let delay_ms = log.written_at.0 - START.0 - 10_000;
     assert!((2_000..=4_000).contains(&delay_ms), "{delay_ms}");
 }
@@ -106,62 +125,26 @@ fn logs_can_be_late_empty_or_missing() {
     }
     world.advance_to(START.plus_ms(59_999));
     assert_eq!(world.session_log(&late), None);
-    assert_eq!(world.session_log(&empty).unwrap().size, 0);
+    assert_eq!(size_of_log(&world, &empty), Some(0));
     world.advance_to(START.plus_ms(600_000));
-    assert_eq!(world.session_log(&late).unwrap().written_at, START.plus_ms(60_000).as_event_time());
+    assert_eq!(world.session_log(&late).unwrap().1.written_at, START.plus_ms(60_000).as_event_time());
     assert_eq!(world.session_log(&never), None);
     assert_eq!(world.session_log(&port), None, "port sessions have no log");
 }
 
 #[test]
-fn tampering_shows_in_the_posture_the_events_and_the_log() {
-    let mut world = world();
-    let account = ordinary(&world);
-    let node = &account.nodes[0];
-    let posture = |world: &World| world.node_posture(account.id, &node.region, &node.id);
-    assert_eq!(posture(&world).log_writable, Some(true));
-    let key = start(&mut world, None, LogFate::Usual);
-    world.drain_events();
-
-    let role = &node.role;
-    world.change(&account.admin, &node.region, &Change::DetachLogPolicy(Arc::clone(role))).unwrap();
-    let event = events(&mut world).remove(0);
-    assert_eq!(event["region"], "us-east-1", "iam events appear in us-east-1 only");
-    assert_eq!(event["detail"]["awsRegion"], "us-east-1");
-    assert_eq!(event["detail"]["eventName"], "DetachRolePolicy");
-    assert_eq!(event["detail"]["requestParameters"]["roleName"], &**role);
-    assert!(event["detail"]["responseElements"].is_null());
-    assert_eq!(posture(&world).log_writable, Some(false));
-    assert_eq!(posture(&world).role.as_ref(), Some(role));
-    world.exit_session(&key);
-    world.advance_to(START.plus_ms(60_000));
-    assert_eq!(world.session_log(&key), None, "a role that cannot write leaves no log");
-
-    world.change(&account.admin, &node.region, &Change::AttachLogPolicy(Arc::clone(role))).unwrap();
-    assert_eq!(posture(&world).log_writable, Some(true));
-    world.change(&account.admin, &node.region, &Change::PutInlineDeny(Arc::clone(role))).unwrap();
-    assert_eq!(posture(&world).log_writable, Some(false));
-    assert!(posture(&world).log_writable_why.contains("no-session-log"));
-    world.change(&account.admin, &node.region, &Change::DeleteInlineDeny(Arc::clone(role))).unwrap();
-    assert_eq!(posture(&world).log_writable, Some(true));
-    assert_eq!(world.node_posture(account.id, &node.region, "i-0").log_writable, None);
-    let unknown = Change::DetachLogPolicy(Arc::from("nobody"));
-    assert_eq!(world.change(&account.admin, &node.region, &unknown), Err(CallError::Gone));
-}
-
-#[test]
-fn preferences_change_and_come_back() {
+fn preferences_change_with_the_default_version_and_come_back() {
     let mut world = world();
     let account = ordinary(&world);
     let region = Arc::clone(&account.nodes[0].region);
-    let wanted = world.preferences_hash(account.id, &region).unwrap();
-    world.change(&account.admin, &region, &Change::ChangePreferences).unwrap();
-    assert_eq!(world.preferences_as_wanted(account.id, &region), Some(false));
-    assert_ne!(world.preferences_hash(account.id, &region).unwrap(), wanted);
-    world.change(&account.warden, &region, &Change::RestorePreferences).unwrap();
-    assert_eq!(world.preferences_hash(account.id, &region).unwrap(), wanted);
-    let names: Vec<Value> = events(&mut world).iter().map(|event| event["detail"]["eventName"].clone()).collect();
-    assert_eq!(names, ["UpdateDocument", "UpdateDocument"]);
+    world.change(&account.admin, &region, &Change::update_preferences(UNLOGGED_PREFERENCES)).unwrap();
+    assert_eq!(differences(&world, &account, &region), Some(Vec::new()), "a new version is not the default one");
+    world.change(&account.admin, &region, &Change::set_preferences(None)).unwrap();
+    assert!(differences(&world, &account, &region).unwrap().len() > 3);
+    world.change(&account.warden, &region, &Change::set_preferences(Some(1))).unwrap();
+    assert_eq!(differences(&world, &account, &region), Some(Vec::new()));
+    let told: Vec<Value> = events(&mut world).iter().map(|event| event["detail"]["eventName"].clone()).collect();
+    assert_eq!(told, ["UpdateDocument", "UpdateDocumentDefaultVersion", "UpdateDocumentDefaultVersion"]);
 }
 
 #[test]
@@ -182,7 +165,10 @@ fn quarantine_refuses_what_is_new_and_ends_nothing() {
     assert_eq!(event["detail"]["errorCode"], "AccessDenied");
     assert!(event["detail"]["requestParameters"].is_null() && event["detail"]["responseElements"].is_null());
     assert_eq!(world.resume_session(&account.users[0], &running), Err(CallError::Denied));
-    let detach = Change::DetachLogPolicy(Arc::clone(&account.nodes[0].role));
+    let detach = Change::DetachRolePolicy {
+        role: Arc::clone(&account.nodes[0].role),
+        policy: customer_policy(account.id, LOG_POLICY),
+    };
     assert_eq!(world.change(&account.admin, "us-east-1", &detach), Err(CallError::Denied));
     assert_eq!(world.active_sessions(account.id, &running.region).len(), 2, "running sessions go on");
     world.terminate_session(&account.warden, &running).unwrap();
