@@ -7,12 +7,16 @@ use std::{
 
 use sessionwarden_machine::{
     ids::{AccountId, Now, SessionKey},
-    session::{Described, Life, LogLook, LogSeen},
+    posture::{Bucket, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who},
+    session::{Described, Life},
     settings::Settings,
 };
-use sessionwarden_world::{Demonstration, OrganisationShape, SessionDescription, World};
+use sessionwarden_world::{
+    Demonstration, OrganisationShape, SessionDescription, World,
+    texts::{NODE_TAG, REASON_UNIT, THIRD_PARTY_ROLE, THIRD_PARTY_TAG},
+};
 
-use crate::ports::{CallError, Logs, NodePosture, Organization, Posture, Sessions};
+use crate::ports::{CallError, Documents, Identities, LogPlaces, Logs, Nodes, Organization, Sessions};
 
 /// A model of an organisation behind the ports, with the demonstration that moves it.
 #[derive(Clone)]
@@ -57,10 +61,20 @@ impl LocalOrganization {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what is known of the organisation: the unit of each account, and that the management account and the log
-    /// archive are never locked.
+    /// Adds what is known of the organisation: the unit of each account, that the management account and the log
+    /// archive are never locked, and what sessions must rest on.
     pub fn settle_in(&self, settings: &mut Settings) {
-        for account in self.world().accounts() {
+        let world = self.world();
+        settings.own_names.extend(world.key_ids().map(Arc::from));
+        let posture = &mut settings.posture;
+        posture.preferences = world.wanted_preferences();
+        posture.log_archive_account = Some(world.log_archive());
+        posture.node_tags = BTreeMap::from([(Arc::from(NODE_TAG.0), BTreeSet::from([Arc::from(NODE_TAG.1)]))]);
+        posture.third_party_roles = vec![Arc::from(THIRD_PARTY_ROLE)];
+        posture.third_party_tag = Arc::from(THIRD_PARTY_TAG.0);
+        posture.run_as_roles = vec![Arc::from(THIRD_PARTY_ROLE)];
+        posture.reason_units = BTreeSet::from([Arc::from(REASON_UNIT)]);
+        for account in world.accounts() {
             settings.units.insert(account.id, Arc::clone(&account.unit));
             if account.management || account.log_archive {
                 settings.quarantine.exempt.insert(account.id);
@@ -76,16 +90,7 @@ fn described(session: &SessionDescription) -> Described {
         target: Arc::clone(&session.target),
         document: Arc::clone(&session.document),
         reason: session.reason.clone(),
-        access_type: Arc::from("Standard"),
-    }
-}
-
-fn call_error(error: sessionwarden_world::CallError) -> CallError {
-    match error {
-        sessionwarden_world::CallError::Throttled => CallError::Throttled,
-        sessionwarden_world::CallError::Denied => CallError::Denied,
-        sessionwarden_world::CallError::Gone => CallError::Gone,
-        sessionwarden_world::CallError::Unknown => CallError::Unknown,
+        access_type: Arc::from(if session.just_in_time { "JustInTime" } else { "Standard" }),
     }
 }
 
@@ -112,28 +117,70 @@ impl Sessions for LocalOrganization {
     async fn terminate(&self, session: &SessionKey) -> Result<(), CallError> {
         let mut world = self.world();
         let warden = world.account(session.account).map(|account| Arc::clone(&account.warden));
-        world.terminate_session(&*warden.ok_or(CallError::Gone)?, session).map_err(call_error)
+        world.terminate_session(&*warden.ok_or(CallError::Gone)?, session)
     }
 }
 
-impl Posture for LocalOrganization {
-    async fn node(&self, account: AccountId, region: &str, node: &str) -> Result<NodePosture, CallError> {
-        let posture = self.world().node_posture(account, region, node);
-        Ok(NodePosture { role: posture.role, log_writable: posture.log_writable })
+impl Nodes for LocalOrganization {
+    async fn nodes(
+        &self,
+        account: AccountId,
+        region: &str,
+        nodes: &BTreeSet<Arc<str>>,
+    ) -> Result<BTreeMap<Arc<str>, Node>, CallError> {
+        let world = self.world();
+        let known = |node: &Arc<str>| world.node(account, region, node).map(|found| (Arc::clone(node), found));
+        Ok(nodes.iter().filter_map(known).collect())
     }
 
-    async fn preferences_as_wanted(&self, account: AccountId, region: &str) -> Result<Option<bool>, CallError> {
-        Ok(self.world().preferences_as_wanted(account, region))
+    async fn network(&self, _account: AccountId, _region: &str, network: &str) -> Result<Network, CallError> {
+        self.world().network(network)
+    }
+
+    async fn cluster(&self, account: AccountId, region: &str, cluster: &str) -> Result<Cluster, CallError> {
+        self.world().cluster(account, region, cluster)
+    }
+}
+
+impl Identities for LocalOrganization {
+    async fn identity(&self, account: AccountId, who: &Who) -> Result<Identity, CallError> {
+        self.world().identity(account, who)
+    }
+
+    async fn guards(&self, account: AccountId) -> Result<Guards, CallError> {
+        self.world().guards(account)
+    }
+}
+
+impl Documents for LocalOrganization {
+    async fn document(&self, account: AccountId, region: &str, document: &str) -> Result<Document, CallError> {
+        self.world().document(account, region, document)
+    }
+}
+
+impl LogPlaces for LocalOrganization {
+    async fn bucket(&self, bucket: &str) -> Result<Bucket, CallError> {
+        self.world().bucket(bucket)
+    }
+
+    async fn key(&self, account: AccountId, region: &str, key: &str) -> Result<Key, CallError> {
+        self.world().key(account, region, key)
     }
 }
 
 impl Logs for LocalOrganization {
-    async fn look(&self, session: &SessionKey) -> Result<LogLook, CallError> {
-        Ok(match self.world().session_log(session) {
-            // An empty object is no log.
-            Some(log) if log.size > 0 => LogLook::Found(LogSeen { written_at: log.written_at, size_bytes: log.size }),
-            Some(_) | None => LogLook::Absent,
-        })
+    async fn object(&self, bucket: &str, key: &str) -> Result<Option<LogObject>, CallError> {
+        self.world().object(bucket, key)
+    }
+
+    async fn stream(
+        &self,
+        account: AccountId,
+        region: &str,
+        group: &str,
+        stream: &str,
+    ) -> Result<Option<LogStream>, CallError> {
+        self.world().stream(account, region, group, stream)
     }
 }
 
@@ -144,10 +191,10 @@ impl Organization for LocalOrganization {
     }
 
     async fn lock(&self, account: AccountId) -> Result<(), CallError> {
-        self.world().attach_quarantine(account).map_err(call_error)
+        self.world().attach_quarantine(account)
     }
 
     async fn unlock(&self, account: AccountId) -> Result<(), CallError> {
-        self.world().detach_quarantine(account).map_err(call_error)
+        self.world().detach_quarantine(account)
     }
 }
