@@ -4,12 +4,14 @@
 //! reason in words (I11). Nothing in here knows how the questions are asked.
 
 mod facts;
+mod log;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 pub use facts::Facts;
+pub use log::{WRITTEN_EARLY_MS_MAX, combine_logs, judge_object, judge_stream, sessions_of_key};
 
 use crate::ids::{AccountId, EventTime};
 

@@ -125,6 +125,7 @@ impl Session {
             | Input::Tried { .. }
             | Input::Done(_)
             | Input::Disturbed
+            | Input::Changed(_)
             | Input::Wake => None,
         };
         self.absorb(input, now);
@@ -146,6 +147,11 @@ impl Session {
             Input::Tried { result } => self.absorb_tried(result, now),
             Input::Done(effects) => self.absorb_done(&effects),
             Input::Disturbed => latest(&mut self.seen_mut().disturbed_at, now),
+            Input::Changed(thing) => {
+                let seen = self.seen_mut();
+                latest(&mut seen.disturbed_at, now);
+                latest(&mut seen.disturbed_by, (now, text::settled(thing)));
+            }
             Input::Wake => {}
         }
     }

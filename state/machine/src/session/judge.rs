@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     compliance::{Answer, Evidence, EvidenceKind, SessionFacts, Tri, Verdicts},
-    ids::{EventId, EventTime},
+    ids::{EventId, EventTime, Now},
     settings::Settings,
 };
 
@@ -58,6 +58,8 @@ pub struct Verdict {
     pub policy: Option<Arc<str>>,
     /// Since when there has been no answer to something that the policy asks about.
     pub unanswered_since: Option<EventTime>,
+    /// Evidence that the policy asks about and that the last gathering gave no answer to.
+    pub unanswered: Vec<EvidenceKind>,
 }
 
 /// A moment at which something about the session became so.
@@ -156,13 +158,24 @@ impl Session {
                 verdict.unproven.push(Unproven { control, needs: open.needs.clone() });
             }
         }
-        let answered = |kind: EvidenceKind| self.seen.as_ref()?.evidence.get(&kind)?.last.map(|(at, _)| at);
-        let pressing: Vec<EvidenceKind> = judge.pressing_evidence().collect();
-        let needed = verdict.unproven.iter().flat_map(|open| &open.needs).filter(|kind| pressing.contains(kind));
-        let needed = needed.map(|kind| answered(*kind).unwrap_or(heard_at));
-        let answered = pressing.iter().filter_map(|kind| answered(*kind));
-        verdict.unanswered_since = needed.chain(answered).min().filter(|_| asking);
+        let answers = if asking { self.last_answers(judge.pressing_evidence(), &verdict.unproven) } else { Vec::new() };
+        let gathered = self.seen.as_ref().and_then(|seen| seen.gathered_at).map(Now::as_event_time);
+        verdict.unanswered_since = answers.iter().map(|(at, _)| *at).min();
+        verdict.unanswered = answers.iter().filter(|(at, _)| Some(*at) < gathered).map(|(_, kind)| *kind).collect();
         verdict
+    }
+
+    /// When each of `kinds` was last answered; where it never was, and a control needs it, since when it could have been.
+    fn last_answers(
+        &self,
+        kinds: impl Iterator<Item = EvidenceKind>,
+        unproven: &[Unproven],
+    ) -> Vec<(EventTime, EvidenceKind)> {
+        let answered = |kind: EvidenceKind| self.seen.as_ref()?.evidence.get(&kind)?.last.map(|(at, _)| at);
+        let needed = |kind: EvidenceKind| unproven.iter().any(|open| open.needs.contains(&kind));
+        let heard_at = self.heard_at.as_event_time();
+        let last = |kind| answered(kind).or_else(|| needed(kind).then_some(heard_at));
+        kinds.filter_map(|kind| Some((last(kind)?, kind))).collect()
     }
 
     /// Judges, and keeps the violations that are new or found to have begun earlier under the same policy; at most

@@ -21,6 +21,7 @@
 //! closing) depend on what was not known by a time, and so on when it came.
 
 mod absorb;
+mod answer;
 mod judge;
 mod plan;
 mod text;
@@ -33,13 +34,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use answer::{Answered, Known, LogFlaw, LogSeen, Told};
 pub use judge::{Rules, Unproven, Verdict, Waived};
-pub use plan::{Outcome, Phase, document_kind, target_kind};
+pub use plan::{LATE_LOG_MS_MAX, Outcome, Phase, document_kind, target_kind};
 pub use text::TEXT_CHARS_MAX;
 pub(crate) use text::{clip, principal, thing, thing_id};
 
 use crate::{
-    compliance::{EvidenceKind, Tri},
+    compliance::EvidenceKind,
     decode::{Observation, Opened, What},
     effect::{ActivityKind, Principal, RemedyResult, Response, Severity},
     ids::{EffectId, EventId, EventTime, Names, Now, SessionKey, Thing},
@@ -99,123 +101,6 @@ pub struct Described {
     pub reason: Option<Arc<str>>,
     /// `Standard` or `JustInTime`; empty where not given.
     pub access_type: Arc<str>,
-}
-
-/// What is known of one kind of evidence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
-    /// The first time that AWS said no while the session was alive.
-    #[serde(rename = "no", default, skip_serializing_if = "Option::is_none")]
-    pub first_no: Option<EventTime>,
-    /// The latest answer, yes or no.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<(EventTime, bool)>,
-    /// Why: the first no, else the latest answer, one that is none included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Told>,
-}
-
-/// An answer to one question about a session, with where it comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Answered {
-    /// The answer.
-    pub value: Tri,
-    /// Who answered: `iam`, `ssm`, `s3` …; empty where nobody was asked.
-    pub source: Arc<str>,
-    /// Why, in words that name the statement, document or tag; one sentence without a full stop.
-    pub reason: Arc<str>,
-}
-
-impl Answered {
-    /// An answer of `source`.
-    pub fn new(value: Tri, source: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Self {
-        Self { value, source: source.into(), reason: reason.into() }
-    }
-}
-
-impl From<Tri> for Answered {
-    /// An answer without a reason.
-    fn from(value: Tri) -> Self {
-        Self { value, ..Self::default() }
-    }
-}
-
-/// An answer as it is kept, with its time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "(EventTime, Tri, Arc<str>, Arc<str>)", into = "(EventTime, Tri, Arc<str>, Arc<str>)")]
-pub struct Told {
-    /// When it was given.
-    pub at: EventTime,
-    /// The answer.
-    pub value: Tri,
-    /// Who answered.
-    pub source: Arc<str>,
-    /// Why.
-    pub reason: Arc<str>,
-}
-
-// A session has many of these, and is small as JSON.
-impl From<(EventTime, Tri, Arc<str>, Arc<str>)> for Told {
-    fn from((at, value, source, reason): (EventTime, Tri, Arc<str>, Arc<str>)) -> Self {
-        Self { at, value, source, reason }
-    }
-}
-
-impl From<Told> for (EventTime, Tri, Arc<str>, Arc<str>) {
-    fn from(told: Told) -> Self {
-        (told.at, told.value, told.source, told.reason)
-    }
-}
-
-/// The session's log, once found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LogSeen {
-    /// When it was written; of a stream, when it last was.
-    pub written_at: EventTime,
-    /// Its size in bytes; 0 for a stream, whose size nobody tells.
-    pub size_bytes: u64,
-    /// Where: `s3://bucket/key`, or the log group and stream.
-    #[serde(default)]
-    pub place: Arc<str>,
-    /// What is wrong with it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub flaws: BTreeSet<LogFlaw>,
-}
-
-/// What can be wrong with a log that is there (R-W22, R-W23, TH24).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFlaw {
-    /// It is smaller than any log of a shell.
-    Small,
-    /// It has more than one version.
-    WrittenTwice,
-    /// It was written before the session ended.
-    WrittenEarly,
-    /// Another account wrote it.
-    ForeignWriter,
-    /// It does not lie where the account's logs belong.
-    ForeignPlace,
-    /// Its stream ends long before the session did.
-    Gap,
-}
-
-impl LogFlaw {
-    /// Every flaw, in the order of the enum.
-    pub const ALL: [Self; 6] =
-        [Self::Small, Self::WrittenTwice, Self::WrittenEarly, Self::ForeignWriter, Self::ForeignPlace, Self::Gap];
-
-    /// The name reports use, in kebab case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Small => "small",
-            Self::WrittenTwice => "written-twice",
-            Self::WrittenEarly => "written-early",
-            Self::ForeignWriter => "foreign-writer",
-            Self::ForeignPlace => "foreign-place",
-            Self::Gap => "gap",
-        }
-    }
 }
 
 /// A control found violated, kept with the policy it was found under.
@@ -308,6 +193,9 @@ pub struct Seen {
     /// The last time something it rests on changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbed_at: Option<Now>,
+    /// The last change of which it is known what changed, and when that was heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed_by: Option<(Now, Thing)>,
     /// The first time its termination was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminate_asked_at: Option<Now>,
@@ -335,6 +223,8 @@ pub enum Input {
     Done(Vec<EffectId>),
     /// Something it rests on changed.
     Disturbed,
+    /// This thing changed, and it rests on it, or it is its log.
+    Changed(Thing),
     /// Nothing new: judge again, because time has passed or the policy has changed.
     Wake,
 }

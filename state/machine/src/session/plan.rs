@@ -2,14 +2,17 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Described, Session, Verdict, text};
+use super::{Described, LogSeen, Session, Verdict, text};
 use crate::{
     compliance::{DocumentKind, TargetKind},
     decode::PREFERENCES,
     effect::{Mode, Principal, Response},
-    ids::Now,
+    ids::{EventTime, Now},
     settings::Settings,
 };
+
+/// How long after the end of a session its missing log is still looked for, in milliseconds: a day.
+pub const LATE_LOG_MS_MAX: i64 = 86_400_000;
 
 /// How ECS names the sessions of ECS Exec.
 const EXEC_PREFIX: &str = "ecs-execute-command-";
@@ -160,11 +163,16 @@ impl Session {
         self.violations.iter().flat_map(|found| found.values()).any(|violation| violation.response == response)
     }
 
-    /// Port and SSH sessions leave no log, whatever happens; neither does what no organisation can be asked about.
+    /// Port and SSH sessions leave no log, by the document's name or content; neither does what no organisation can be
+    /// asked about ("Enabling and disabling session logging"). Interactive and other commands can leave one, where
+    /// their document says so; it is welcome, and not missed.
     pub(super) fn log_expected(&self, settings: &Settings) -> bool {
+        let opens = self.seen.as_ref().map_or("", |seen| &*seen.session_type);
         settings.organization
             && match document_kind(self) {
-                DocumentKind::DefaultShell | DocumentKind::Custom => true,
+                DocumentKind::DefaultShell | DocumentKind::Custom => {
+                    !matches!(opens, "Port" | "InteractiveCommands" | "NonInteractiveCommands")
+                }
                 DocumentKind::Port
                 | DocumentKind::Ssh
                 | DocumentKind::InteractiveCommand
@@ -187,8 +195,12 @@ impl Session {
         }
     }
 
-    pub(super) fn log_found(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.log.is_some())
+    pub(super) fn log(&self) -> Option<&LogSeen> {
+        self.seen.as_ref().and_then(|seen| seen.log.as_ref())
+    }
+
+    fn log_found(&self) -> bool {
+        self.log().is_some()
     }
 
     /// Its closing was reported: it does not open again, whatever arrives late, unless AWS shows it alive (I15).
@@ -228,7 +240,8 @@ impl Session {
             return Phase::AwaitingLog;
         }
         let log_expected = self.log_expected(settings);
-        let proven = verdict.unproven.is_empty() && self.is_opened() && (!log_expected || self.log_found());
+        let logged = self.log().map_or(!log_expected, |log| log.flaws.is_empty());
+        let proven = verdict.unproven.is_empty() && self.is_opened() && logged;
         Phase::Closed(match (log_expected && self.log_missing(settings), self.is_violating(), proven) {
             (true, ..) => Outcome::LogMissing,
             (false, true, _) => Outcome::Violated,
@@ -242,7 +255,8 @@ impl Session {
         settings.organization && settings.mode == Mode::Enforce && self.asks_for(Response::Terminate)
     }
 
-    /// When to look again; `None` once closed. A live session always has a time (I8).
+    /// When to look again. A live session always has a time (I8). A closed one has none, but for a missing log, which
+    /// is looked for until [`LATE_LOG_MS_MAX`] after the end, and for a change of its log (TH24).
     pub fn due_at(&self, verdict: &Verdict, settings: &Settings) -> Option<Now> {
         if !settings.organization {
             return None;
@@ -256,7 +270,7 @@ impl Session {
         let ended = self.terminated.as_ref().map(|mark| Now(mark.at.0)).filter(|at| *at > gathered);
         match phase {
             Phase::Observed | Phase::Live => {
-                let usual = gathered.plus_ms(settings.recheck_ms);
+                let usual = Self::next_usual_look(gathered, verdict.unanswered_since, settings);
                 let disturbed = seen.and_then(|seen| seen.disturbed_at);
                 let soon = disturbed.and_then(|at| match gathered {
                     gathered if gathered < at => Some(at),
@@ -273,23 +287,36 @@ impl Session {
                 let again = gathered.max(tried).plus_ms(settings.recheck_ms.min(settings.settle_ms));
                 [Some(again), ended].into_iter().flatten().min()
             }
-            Phase::AwaitingLog => self.next_log_look(gathered, settings),
-            Phase::Closed(_) => None,
+            Phase::AwaitingLog | Phase::Closed(_) => {
+                let open = phase == Phase::AwaitingLog;
+                let missing = self.log_expected(settings) && self.log_missing(settings);
+                let look = (open || missing).then(|| self.next_log_look(gathered, open, settings)).flatten();
+                let disturbed = seen.and_then(|seen| seen.disturbed_at).filter(|at| gathered < *at);
+                let disturbed = disturbed.filter(|_| open || self.log_expected(settings));
+                [look, disturbed].into_iter().flatten().min()
+            }
         }
     }
 
-    /// First after `log_first_look_ms`, then after twice as long each time, last at the deadline; from there on at the
-    /// usual pace until there is an answer.
-    fn next_log_look(&self, gathered: Now, settings: &Settings) -> Option<Now> {
+    /// R-W13: what stays without an answer is asked for again after as long as it has had none so far, within bounds.
+    fn next_usual_look(gathered: Now, unanswered_since: Option<EventTime>, settings: &Settings) -> Now {
+        let unanswered_ms = unanswered_since.map_or(0, |since| gathered.0.saturating_sub(since.0));
+        gathered.plus_ms(unanswered_ms.min(settings.recheck_ms_max).max(settings.recheck_ms))
+    }
+
+    /// First after `log_first_look_ms`, then after twice as long each time. While the session is not closed: last at the
+    /// deadline, from there on like anything without an answer. A missing log: last when it is too late for it.
+    fn next_log_look(&self, gathered: Now, open: bool, settings: &Settings) -> Option<Now> {
         let ended = Now(self.ended_at()?.0);
         let deadline = self.log_deadline(settings)?;
-        if gathered >= deadline {
-            return Some(gathered.plus_ms(settings.recheck_ms));
+        let last = if open { deadline } else { ended.plus_ms(LATE_LOG_MS_MAX) };
+        if gathered >= last {
+            return open.then(|| Self::next_usual_look(gathered, Some(deadline.as_event_time()), settings));
         }
         let mut wait_ms = settings.log_first_look_ms.max(1);
-        while ended.plus_ms(wait_ms) <= gathered && wait_ms < settings.log_wait_ms_max {
+        while ended.plus_ms(wait_ms) <= gathered {
             wait_ms = wait_ms.saturating_mul(2);
         }
-        Some(ended.plus_ms(wait_ms).min(deadline))
+        Some(ended.plus_ms(wait_ms).min(last))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Mark, Phase, Session, Verdict};
 use crate::{
+    compliance::Tri,
     effect::{
         Activity, ActivityKind, Counted, Effect, EvidenceNote, Finding, IncidentNote, Mode, Remedy, RemedyKind,
         RemedyResult, Report, Response, Severity,
@@ -13,7 +14,11 @@ use crate::{
 };
 
 /// What a session's incidents are about, beside controls.
-pub(super) const CAUSES: [&str; 3] = ["log-missing", "termination-unconfirmed", "evidence-unknown"];
+pub(super) const CAUSES: [&str; 5] =
+    ["log-missing", "log-missing/resolved", "log-suspect", "termination-unconfirmed", "evidence-unknown"];
+const UNKNOWN_LOG: &str = "Whether the session's log arrived could not be found out for too long";
+/// How many kinds of evidence an incident names in its title.
+const NAMED_MAX: usize = 3;
 
 impl Session {
     /// Everything the facts ask for that is not yet durable, in a stable order. Ids come from causes only (I4).
@@ -159,13 +164,7 @@ impl Session {
         if !settings.organization {
             return;
         }
-        if self.log_expected(settings)
-            && self.log_missing(settings)
-            && let Some(deadline) = self.log_deadline(settings)
-        {
-            let title = "The session ended, and its log has not arrived";
-            effects.push(self.incident("log-missing", title, Severity::High, deadline.as_event_time(), Vec::new()));
-        }
+        self.want_log_incidents(settings, effects);
         let seen = self.seen.as_ref();
         if let Some(asked) = seen.and_then(|seen| seen.terminate_asked_at)
             && !self.end_confirmed()
@@ -178,9 +177,57 @@ impl Session {
         if let Some(since) = self.unknown_since(verdict, settings)
             && now >= Now(since.0).plus_ms(settings.evidence_unknown_ms_max)
         {
-            let title = "Evidence about the session could not be had for too long";
-            effects.push(self.incident("evidence-unknown", title, Severity::Medium, since, Vec::new()));
+            let log_only = self.phase(verdict, settings) == Phase::AwaitingLog;
+            let title = if log_only { UNKNOWN_LOG.to_owned() } else { self.unknown_title(verdict) };
+            effects.push(self.incident("evidence-unknown", &title, Severity::Medium, since, Vec::new()));
         }
+    }
+
+    /// R-W20, R-W22: a log that is missing, one that came after all, and one with which something is wrong.
+    fn want_log_incidents(&self, settings: &Settings, effects: &mut Vec<Effect>) {
+        let deadline = self.log_deadline(settings).map(Now::as_event_time);
+        if self.log_expected(settings)
+            && self.log_missing(settings)
+            && let Some(deadline) = deadline
+        {
+            let title = "The session ended, and its log has not arrived";
+            effects.push(self.incident("log-missing", title, Severity::High, deadline, Vec::new()));
+        }
+        let Some(log) = self.log() else {
+            return;
+        };
+        let missed = self.incident_id("log-missing");
+        if let Some(deadline) = deadline.filter(|_| self.is_done(&missed)) {
+            let title = "The session's log arrived late";
+            let late = IncidentNote {
+                id: EffectId(format!("{missed}/resolved").into()),
+                resolved: Some(log.written_at.max(deadline)),
+                ..self.incident_note("log-missing", title, Severity::High, deadline, vec![missed])
+            };
+            effects.push(Effect::Report(Report::Incident(Box::new(late))));
+        }
+        if !log.flaws.is_empty() {
+            let flaws: Vec<&str> = log.flaws.iter().map(|flaw| flaw.says()).collect();
+            let title = format!("The session's log {}", flaws.join(", "));
+            effects.push(self.incident("log-suspect", &title, Severity::High, log.written_at, Vec::new()));
+        }
+    }
+
+    /// R-W13: what could not be had, and why, as last told.
+    fn unknown_title(&self, verdict: &Verdict) -> String {
+        let told = |kind| self.seen.as_ref()?.evidence.get(&kind)?.told.as_ref();
+        let named = verdict.unanswered.iter().take(NAMED_MAX).map(|kind| {
+            let told = told(*kind).filter(|told| told.value == Tri::Unknown && !told.reason.is_empty());
+            let why = told.map(|told| format!(" ({})", told.reason));
+            format!("{}{}", kind.as_str(), why.unwrap_or_default())
+        });
+        let mut named: Vec<String> = named.collect();
+        let more = verdict.unanswered.len() - named.len();
+        if more > 0 {
+            named.push(format!("{more} more"));
+        }
+        let what = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+        format!("Evidence about the session could not be had for too long{what}")
     }
 
     /// Since when a question about the session has been open, unless it is closed.
@@ -192,6 +239,10 @@ impl Session {
         }
     }
 
+    fn incident_id(&self, cause: &str) -> EffectId {
+        EffectId(format!("incident/{cause}/{}", self.key).into())
+    }
+
     fn incident(
         &self,
         cause: &str,
@@ -200,8 +251,19 @@ impl Session {
         opened: EventTime,
         findings: Vec<EffectId>,
     ) -> Effect {
-        Effect::Report(Report::Incident(Box::new(IncidentNote {
-            id: EffectId(format!("incident/{cause}/{}", self.key).into()),
+        Effect::Report(Report::Incident(Box::new(self.incident_note(cause, title, severity, opened, findings))))
+    }
+
+    fn incident_note(
+        &self,
+        cause: &str,
+        title: &str,
+        severity: Severity,
+        opened: EventTime,
+        findings: Vec<EffectId>,
+    ) -> IncidentNote {
+        IncidentNote {
+            id: self.incident_id(cause),
             title: title.into(),
             cause: cause.into(),
             severity,
@@ -212,7 +274,7 @@ impl Session {
             resolved: None,
             evidence: self.evidence_notes(),
             findings,
-        })))
+        }
     }
 
     /// What a verdict on this session rests on.
@@ -240,8 +302,11 @@ impl Session {
                 note(kind.as_str(), &text, source, told.at);
             }
         }
-        if let Some(log) = self.seen.as_ref().and_then(|seen| seen.log.as_ref()) {
-            let flaws = log.flaws.iter().map(|flaw| format!(", {}", flaw.as_str())).collect::<String>();
+        if let Some((at, thing)) = self.seen.as_ref().and_then(|seen| seen.disturbed_by.as_ref()) {
+            note("changed", &format!("{} {}", thing.kind.as_str(), thing.id), "cloudtrail", at.as_event_time());
+        }
+        if let Some(log) = self.log() {
+            let flaws = log.flaw_names();
             note("log", &format!("{} bytes in {}{flaws}", log.size_bytes, log.place), "log", log.written_at);
         } else if let Some((at, why)) = self.seen.as_ref().and_then(|seen| seen.log_told.as_ref()) {
             note("log", &format!("absent: {why}"), "log", at.as_event_time());

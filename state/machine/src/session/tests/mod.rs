@@ -3,6 +3,7 @@
 mod closing;
 mod evidence;
 mod kinds;
+mod logs;
 mod order;
 mod shipped;
 mod size;

@@ -8,8 +8,8 @@ use super::support::*;
 use crate::{
     compliance::{EvidenceKind, Judge, Tri},
     effect::{Effect, Mode, RemedyResult},
-    ids::EffectId,
-    session::{Call, Input, Life, LogLook, LogSeen, Session},
+    ids::{EffectId, Thing, ThingKind},
+    session::{Answered, Call, Gathered, Input, Life, LogFlaw, LogLook, LogSeen, Session},
 };
 
 static JUDGE: LazyLock<std::sync::Arc<Judge>> = LazyLock::new(|| {
@@ -33,12 +33,19 @@ fn tri() -> impl Strategy<Value = Tri> {
 }
 
 fn log() -> impl Strategy<Value = LogLook> {
-    let seen = (0..60_i64, 0..3_u64).prop_map(|(s, size_bytes)| LogSeen {
-        written_at: at(s),
-        size_bytes,
-        ..LogSeen::default()
-    });
-    prop_oneof![Just(LogLook::Unknown), Just(absent()), seen.prop_map(LogLook::Found)]
+    let flaws = prop::collection::btree_set(prop::sample::select(&LogFlaw::ALL[..]), 0..3);
+    let seen = (0..60_i64, 0..3_u64, flaws, prop::sample::select(&["a", "b"][..])).prop_map(
+        |(s, size_bytes, flaws, place)| LogSeen { written_at: at(s), size_bytes, place: place.into(), flaws },
+    );
+    let absent = prop::sample::select(&["no object", "it is empty"][..]).prop_map(|why| LogLook::Absent(why.into()));
+    prop_oneof![Just(LogLook::Unknown), absent, seen.prop_map(LogLook::Found)]
+}
+
+/// An answer with one of two reasons from one of two sources.
+fn answered() -> impl Strategy<Value = Answered> {
+    let sources = prop::sample::select(&["iam", "ssm"][..]);
+    let reasons = prop::sample::select(&["statement A", "statement B"][..]);
+    (tri(), sources, reasons).prop_map(|(value, source, reason)| Answered::new(value, source, reason))
 }
 
 /// One event; those with equal numbers are duplicates, those with different ones are different records.
@@ -52,52 +59,67 @@ fn event(target: &'static str, document: Option<&'static str>) -> impl Strategy<
 
 /// One round of answers or another input that is no event. Each life is what AWS says at that time of a session that
 /// ends at `end`; where there is no `end`, anything goes.
-fn answer(target: &'static str, document: &'static str, end: Option<i64>) -> impl Strategy<Value = Input> {
+fn answer(shape: Shape, end: Option<i64>) -> impl Strategy<Value = Input> {
+    let (target, document, opens) = shape;
+    let document = document.unwrap_or("SSM-SessionManagerRunShell");
     let life = prop_oneof![Just(0), Just(1), Just(2)];
-    (0..60_i64, life, tri(), tri(), log(), 0..60_i64).prop_map(move |(s, life, writable, wanted, log, ended)| {
-        let described = crate::session::Described { target: target.into(), document: document.into(), ..described() };
-        let life = match (life, end) {
-            (0, _) => Life::Unknown,
-            (1, None) => Life::Alive(described),
-            (_, None) => Life::Ended(at(ended)),
-            (_, Some(end)) if s < end => Life::Alive(described),
-            (_, Some(end)) => Life::Ended(at(end)),
-        };
-        round(s, life, &[(EvidenceKind::LogWritable, writable), (EvidenceKind::DocumentAsWanted, wanted)], log)
-    })
+    let evidence = (answered(), answered());
+    (0..60_i64, life, evidence, any::<bool>(), log(), 0..60_i64).prop_map(
+        move |(s, life, evidence, read, log, ended)| {
+            let described =
+                crate::session::Described { target: target.into(), document: document.into(), ..described() };
+            let life = match (life, end) {
+                (0, _) => Life::Unknown,
+                (1, None) => Life::Alive(described),
+                (_, None) => Life::Ended(at(ended)),
+                (_, Some(end)) if s < end => Life::Alive(described),
+                (_, Some(end)) => Life::Ended(at(end)),
+            };
+            let evidence =
+                [(EvidenceKind::LogWritable, evidence.0), (EvidenceKind::DocumentAsWanted, evidence.1)].into();
+            let session_type = if read { opens } else { "" }.into();
+            Input::Gathered(Box::new(Gathered { evidence, session_type, log, ..Gathered::new(now(s), life) }))
+        },
+    )
 }
 
-const SHAPES: [(&str, Option<&str>); 5] = [
-    (NODE, None),
-    (NODE, Some(PORT)),
-    (NODE, Some("arn:aws:ssm:eu-central-1:444455556666:document/Theirs")),
-    ("ecs:c_t_n", None),
-    ("", Some("Mine")),
+/// A target, a document, and what that opens.
+type Shape = (&'static str, Option<&'static str>, &'static str);
+
+const SHAPES: [Shape; 6] = [
+    (NODE, None, "Standard_Stream"),
+    (NODE, Some(PORT), "Port"),
+    (NODE, Some("arn:aws:ssm:eu-central-1:444455556666:document/Theirs"), "Port"),
+    (NODE, Some("Ours"), "Standard_Stream"),
+    ("ecs:c_t_n", None, ""),
+    ("", Some("Mine"), "InteractiveCommands"),
 ];
+
+/// Word of something that changed.
+fn change() -> impl Strategy<Value = Input> {
+    let thing = |id: &str| Thing { kind: ThingKind::Role, account: account(ACCOUNT), id: id.into() };
+    prop_oneof![Just(Input::Disturbed), Just(Input::Changed(thing("a"))), Just(Input::Changed(thing("b")))]
+}
 
 /// Any inputs at all, the answers contradicting each other.
 fn anything() -> impl Strategy<Value = History> {
-    (prop::sample::select(&SHAPES[..]), any::<bool>(), any::<bool>()).prop_flat_map(
-        |((target, document), enforce, organization)| {
-            let name = document.unwrap_or("SSM-SessionManagerRunShell");
-            let events = prop::collection::vec(event(target, document), 0..10);
-            let answers = prop::collection::vec(answer(target, name, None), 0..6);
-            (events, answers, any::<bool>()).prop_map(move |(mut inputs, answers, disturbed)| {
-                inputs.extend(answers.into_iter().filter(|_| organization));
-                inputs.extend(disturbed.then_some(Input::Disturbed));
-                History::new(inputs, enforce, organization)
-            })
-        },
-    )
+    (prop::sample::select(&SHAPES[..]), any::<bool>(), any::<bool>()).prop_flat_map(|(shape, enforce, organization)| {
+        let events = prop::collection::vec(event(shape.0, shape.1), 0..10);
+        let answers = prop::collection::vec(answer(shape, None), 0..6);
+        (events, answers, prop::collection::vec(change(), 0..3)).prop_map(move |(mut inputs, answers, changes)| {
+            inputs.extend(answers.into_iter().filter(|_| organization));
+            inputs.extend(changes);
+            History::new(inputs, enforce, organization)
+        })
+    })
 }
 
 /// What can happen to one session: AWS's answers agree with its end, and AWS confirms each reported end.
 fn consistent() -> impl Strategy<Value = History> {
     (prop::sample::select(&SHAPES[..]), any::<bool>(), any::<bool>(), 15..55_i64).prop_flat_map(
-        |((target, document), enforce, organization, end)| {
-            let name = document.unwrap_or("SSM-SessionManagerRunShell");
-            let events = prop::collection::vec(event(target, document), 0..10);
-            let answers = prop::collection::vec(answer(target, name, Some(end)), 0..6);
+        |(shape, enforce, organization, end)| {
+            let events = prop::collection::vec(event(shape.0, shape.1), 0..10);
+            let answers = prop::collection::vec(answer(shape, Some(end)), 0..6);
             (events, answers).prop_map(move |(mut inputs, answers)| {
                 inputs.extend(answers.into_iter().chain([ended(58, end)]).filter(|_| organization));
                 History::new(inputs, enforce, organization)
@@ -268,7 +290,7 @@ fn a_resumption_alone_is_verified_before_it_is_judged() {
     assert_eq!(ids(&desk.step(&mut one, resume(3, 1), 5)), [] as [&str; 0]);
     assert_eq!((desk.phase(&one), desk.due_ms(&one)), (crate::session::Phase::Observed, Some(0)));
     let effects = desk.step(&mut one, alive(5, &GOOD), 5);
-    assert_eq!(ids(&effects), ["finding/*/SW-ACC-01", "terminate/*"]);
+    assert_eq!(ids(&effects), ["finding/*/SW-ACC-01", "finding/*/SW-RES-01", "terminate/*"]);
     assert!(one.violations.unwrap()["SW-ACC-01"].since == at(0));
 }
 

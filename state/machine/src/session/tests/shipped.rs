@@ -9,6 +9,8 @@ use crate::{
 
 const THEIRS: &str = "arn:aws:ssm:eu-central-1:444455556666:document/SSM-SessionManagerRunShell";
 const DEFAULT_ARN: &str = "arn:aws:ssm:eu-central-1:111122223333:document/SSM-SessionManagerRunShell";
+/// The controls that this table asks about where they can stay open.
+const ASKED: [&str; 3] = ["SW-DOC-04", "SW-ECS-01", "SW-LOG-01"];
 const OPEN: [&str; 2] = ["SW-DOC-04", "SW-LOG-01"];
 const LOG: [&str; 1] = ["SW-LOG-01"];
 
@@ -30,8 +32,13 @@ fn each_session_violates_its_control_or_leaves_it_open() {
         for input in inputs.clone() {
             desk.step(&mut one, input, 1);
         }
-        let found = (violated(&one), desk.unproven(&one));
-        assert_eq!(found, (violated_controls.to_vec(), open.iter().map(|id| (*id).to_owned()).collect()), "{inputs:?}");
+        let mut left = desk.unproven(&one);
+        left.retain(|id| ASKED.contains(&&**id));
+        assert_eq!(
+            (violated(&one), left),
+            (violated_controls.to_vec(), open.iter().map(ToString::to_string).collect()),
+            "{inputs:?}"
+        );
     };
     let with = |document: &str| vec![opened(0, 1, NODE, Some(document))];
     // R-G2
@@ -51,7 +58,7 @@ fn each_session_violates_its_control_or_leaves_it_open() {
     row(with("AWS-StartNonInteractiveCommand"), &["SW-DOC-03"], &LOG);
     // TH4
     row(vec![resume(0, 1)], &[], &[]);
-    row(vec![resume(5, 1), alive(6, &BAD)], &["SW-LOG-01"], &[]);
+    row(vec![resume(5, 1), alive(6, &BAD)], &["SW-LOG-01", "SW-RES-01"], &[]);
     // TH7
     row(vec![executed(0, 1)], &[], &["SW-ECS-01"]);
     row(vec![executed(0, 1), exec(Tri::No)], &["SW-ECS-01"], &[]);

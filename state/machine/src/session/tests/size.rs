@@ -127,7 +127,7 @@ fn fullest(fill: char) -> Session {
             log: LogLook::Absent(Arc::clone(&long)),
         })));
         inputs.push(tried(RemedyResult::Failed(Arc::clone(&long))));
-        inputs.push(Input::Disturbed);
+        inputs.push(Input::Changed(thing(n)));
         let log =
             LogSeen { place: Arc::clone(&long), flaws: LogFlaw::ALL.into(), written_at: at(n), size_bytes: n as u64 };
         inputs.push(round(n, Life::Ended(at(n)), &[], LogLook::Found(log)));
@@ -163,8 +163,9 @@ fn the_fullest_session_is_one_small_item() {
 fn the_worst_violations_are_kept() {
     let one = fullest('x');
     let kept = violated(&one);
-    let ending = kept.iter().filter(|id| id.starts_with("SW-")).copied().collect::<Vec<_>>();
-    assert_eq!(ending, ["SW-ACC-01", "SW-DOC-01", "SW-LOG-01", "SW-REG-01", "SW-TGT-01"]);
+    for ending in ["SW-ACC-01", "SW-DOC-01", "SW-LOG-01", "SW-REG-01", "SW-TGT-01"] {
+        assert!(kept.contains(&ending), "{ending} of {kept:?}");
+    }
 }
 
 /// Of too many things the policies go first: their changes show in the role's next check.

@@ -113,12 +113,23 @@ pub(crate) fn round(seconds: i64, life: Life, evidence: &[(EvidenceKind, Tri)], 
     Input::Gathered(Box::new(Gathered { evidence, log, ..Gathered::new(now(seconds), life) }))
 }
 
-/// All evidence that a shell needs.
-pub(crate) const GOOD: [(EvidenceKind, Tri); 2] =
-    [(EvidenceKind::LogWritable, Tri::Yes), (EvidenceKind::DocumentAsWanted, Tri::Yes)];
+/// Every kind of evidence.
+type Whole = [(EvidenceKind, Tri); EvidenceKind::ALL.len()];
+
+/// All evidence that a session needs.
+pub(crate) const GOOD: Whole = all_yes_but(Tri::Yes);
 /// A role that cannot write the log.
-pub(crate) const BAD: [(EvidenceKind, Tri); 2] =
-    [(EvidenceKind::LogWritable, Tri::No), (EvidenceKind::DocumentAsWanted, Tri::Yes)];
+pub(crate) const BAD: Whole = all_yes_but(Tri::No);
+
+const fn all_yes_but(log_writable: Tri) -> Whole {
+    let mut all = [(EvidenceKind::LogWritable, log_writable); EvidenceKind::ALL.len()];
+    let mut n = 1;
+    while n < all.len() {
+        all[n] = (EvidenceKind::ALL[n], Tri::Yes);
+        n += 1;
+    }
+    all
+}
 
 pub(crate) fn alive(seconds: i64, evidence: &[(EvidenceKind, Tri)]) -> Input {
     round(seconds, Life::Alive(described()), evidence, LogLook::Unknown)

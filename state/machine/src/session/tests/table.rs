@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use super::support::*;
 use crate::{
-    compliance::{EvidenceKind, Tri},
     effect::Mode,
-    session::{Described, Input, Life, LogLook, Session},
+    session::{Described, Input, Life, LogFlaw, LogLook, LogSeen, Session},
 };
 
 /// How the opening is known.
@@ -31,7 +30,7 @@ enum Kind {
 }
 
 /// What AWS and CloudTrail have said after the opening, all at the beginning plus so many seconds.
-const LIVES: [(&str, &[Said]); 14] = [
+const LIVES: [(&str, &[Said]); 18] = [
     ("never asked", &[]),
     ("no answer 10", &[Said::Nothing(10)]),
     ("alive 10", &[Said::Alive(10)]),
@@ -45,6 +44,13 @@ const LIVES: [(&str, &[Said]); 14] = [
     ("alive 10, ended 20, log absent 920", &[Said::Alive(10), Said::Ended(20), Said::Absent(920)]),
     ("alive 10, ended 20, log unknown 920", &[Said::Alive(10), Said::Ended(20), Said::Nothing(920)]),
     ("alive 10, ended 20, log found 60", &[Said::Alive(10), Said::Ended(20), Said::Found(60)]),
+    ("alive 10, ended 20, log suspect 60", &[Said::Alive(10), Said::Ended(20), Said::Suspect(60)]),
+    (
+        "alive 10, ended 20, log absent 920, changed 930",
+        &[Said::Alive(10), Said::Ended(20), Said::Absent(920), Said::Changed(930)],
+    ),
+    ("alive 10, changed 11, no answer 70", &[Said::Alive(10), Said::Changed(11), Said::Nothing(70)]),
+    ("alive 10, changed 11", &[Said::Alive(10), Said::Changed(11)]),
     ("event of end 20, no answer 920", &[Said::Terminate(20), Said::Nothing(920)]),
 ];
 
@@ -56,6 +62,8 @@ enum Said {
     Terminate(i64),
     Absent(i64),
     Found(i64),
+    Suspect(i64),
+    Changed(i64),
 }
 
 impl Kind {
@@ -84,11 +92,10 @@ impl Kind {
         };
         let described = Described { target: target.into(), document: document.into(), ..described() };
         let evidence = match self {
-            Self::Good | Self::Port => &GOOD[..],
-            Self::Unlogged => &BAD,
-            Self::Exec => &[(EvidenceKind::ContainerLogged, Tri::Yes)],
+            Self::Good | Self::Port | Self::Exec => GOOD,
+            Self::Unlogged => BAD,
         };
-        round(seconds, Life::Alive(described), evidence, LogLook::Unknown)
+        round(seconds, Life::Alive(described), &evidence, LogLook::Unknown)
     }
 
     fn session(self) -> Session {
@@ -106,6 +113,11 @@ impl Kind {
             Said::Terminate(s) => (s, terminate(s, 9)),
             Said::Absent(s) => (s, look(s, absent())),
             Said::Found(s) => (s, look(s, found(50))),
+            Said::Suspect(s) => {
+                let flaws = [LogFlaw::WrittenTwice].into();
+                (s, look(s, LogLook::Found(LogSeen { written_at: at(50), flaws, ..LogSeen::default() })))
+            }
+            Said::Changed(s) => (s, Input::Disturbed),
         }
     }
 }
@@ -138,7 +150,7 @@ fn transitions() {
                     let inputs: Vec<_> = call.into_iter().chain(said.iter().map(|said| kind.says(*said))).collect();
                     let known = if opening == Opening::Call { "call" } else { "description" };
                     let row = row(&mut desk, kind.session(), &inputs);
-                    lines.push(format!("{mode_name:<7} {:<8} {known:<11} {name:<36} {row}", kind.name()));
+                    lines.push(format!("{mode_name:<7} {:<8} {known:<11} {name:<47} {row}", kind.name()));
                 }
             }
         }
@@ -152,7 +164,7 @@ fn transitions() {
             let inputs: Vec<_> = resume.into_iter().chain(said.iter().map(|said| Kind::Good.says(*said))).collect();
             let row = row(&mut Desk::enforcing(), session(), &inputs);
             lines.push(format!(
-                "enforce {:<8} {:<11} {name:<36} {row}",
+                "enforce {:<8} {:<11} {name:<47} {row}",
                 if resumed { "resumed" } else { "unseen" },
                 "-"
             ));
@@ -178,7 +190,7 @@ fn transitions() {
                 };
                 let known = if opening == Opening::Call { "call" } else { "-" };
                 let row = row(&mut desk, kind.session(), &inputs);
-                lines.push(format!("history {:<8} {known:<11} {name:<36} {row}", kind.name()));
+                lines.push(format!("history {:<8} {known:<11} {name:<47} {row}", kind.name()));
             }
         }
     }

@@ -83,7 +83,10 @@ fn a_waived_question_is_not_open() {
     let mut desk = Desk::new(judge, Mode::Observe);
     let mut one = session();
     desk.step(&mut one, start(0), 0);
-    assert_eq!(desk.unproven(&one), ["SW-DOC-04"]);
+    let open = |desk: &mut Desk, one: &_| {
+        ["SW-DOC-04", "SW-LOG-01"].map(|id| desk.unproven(one).iter().any(|open| open == id))
+    };
+    assert_eq!(open(&mut desk, &one), [true, false]);
     desk.step(&mut one, resume(100, 2), 100);
-    assert_eq!(desk.unproven(&one), ["SW-DOC-04", "SW-LOG-01"]);
+    assert_eq!(open(&mut desk, &one), [true, true]);
 }
