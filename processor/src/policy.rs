@@ -1,5 +1,8 @@
 //! Policy files, as the core takes them.
 
+pub mod cases;
+pub mod explain;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -55,6 +58,25 @@ pub fn load(dir: Option<&Path>, waivers_dir: Option<&Path>) -> Result<Arc<Judge>
 }
 
 fn read_folder(dir: &Path, role: PolicyRole, sources: &mut Vec<PolicySource>) -> Result<(), PolicyLoadError> {
+    let mut files = Vec::new();
+    read_files(dir, ".cedar", role == PolicyRole::Waivers, &mut files)?;
+    sources.extend(files.into_iter().map(|PolicyFile { path, text, waivers }| {
+        let role = if waivers { PolicyRole::Waivers } else { PolicyRole::Controls };
+        PolicySource { file: path.display().to_string(), text, role }
+    }));
+    Ok(())
+}
+
+/// A file of a policy folder.
+struct PolicyFile {
+    path: PathBuf,
+    text: String,
+    /// It lies below a folder named `waivers`.
+    waivers: bool,
+}
+
+/// Reads the files in `dir` and the folders below it whose names end in `ending`, in the order of their names.
+fn read_files(dir: &Path, ending: &str, waivers: bool, files: &mut Vec<PolicyFile>) -> Result<(), PolicyLoadError> {
     let failed = |source| PolicyLoadError::Read { path: dir.to_owned(), source };
     let mut paths: Vec<PathBuf> = fs::read_dir(dir)
         .map_err(failed)?
@@ -63,13 +85,13 @@ fn read_folder(dir: &Path, role: PolicyRole, sources: &mut Vec<PolicySource>) ->
         .map_err(failed)?;
     paths.sort();
     for path in paths {
+        let name = path.file_name().unwrap_or_default();
         if path.is_dir() {
-            let waivers = path.file_name().is_some_and(|name| name == "waivers");
-            read_folder(&path, if waivers { PolicyRole::Waivers } else { role }, sources)?;
-        } else if path.extension().is_some_and(|extension| extension == "cedar") {
+            read_files(&path, ending, waivers || name == "waivers", files)?;
+        } else if name.to_string_lossy().ends_with(ending) {
             let text =
                 fs::read_to_string(&path).map_err(|source| PolicyLoadError::Read { path: path.clone(), source })?;
-            sources.push(PolicySource { file: path.display().to_string(), text, role });
+            files.push(PolicyFile { path, text, waivers });
         }
     }
     Ok(())

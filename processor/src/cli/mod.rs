@@ -5,6 +5,7 @@
 
 mod audit;
 mod iam;
+mod policy;
 mod replay;
 mod report;
 mod run;
@@ -41,6 +42,7 @@ enum Command {
     Run(run::Args),
     Audit(audit::Args),
     Iam(iam::Args),
+    Policy(policy::Args),
 }
 
 /// How results are printed.
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Iam(args) => iam::run(&args),
+        Command::Policy(args) => policy::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -25,6 +25,10 @@ pub struct Control {
     pub techniques: BTreeSet<Arc<str>>,
     /// `@quarantine`: violations count towards the quarantine of the account.
     pub quarantine: bool,
+    /// It judges sessions.
+    pub session: bool,
+    /// It judges events outside sessions.
+    pub event: bool,
     /// The evidence its condition mentions, in the order of the enum.
     pub evidence: Vec<EvidenceKind>,
     /// The file it stands in.

@@ -311,6 +311,8 @@ fn control(report: &mut Report<'_>, from: &Annotated) -> Option<Rule<Control>> {
         requirements: requirements?,
         techniques: techniques?,
         quarantine: quarantine?,
+        session: rule.session,
+        event: rule.event,
         evidence,
         file: report.file.into(),
         line: from.line(report.text),
