@@ -1,9 +1,6 @@
 //! Rechecks in the pure core: timers that fire, find their session, work out when to look again, and are set again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Result, ensure};
 use foldhash::fast::FixedState;
@@ -11,7 +8,7 @@ use sessionwarden::replay::cpu_seconds;
 use sessionwarden_machine::{
     ids::{AccountId, EventTime, Now, SessionKey},
     recheck::{Schedule, TICK_MS},
-    session::{Described, Gathered, Input, Life, LogLook, Session, Verdict},
+    session::{Described, Gathered, Input, Life, Session, Verdict},
     settings::Settings,
 };
 
@@ -85,13 +82,8 @@ fn sessions(count: usize) -> impl Iterator<Item = Session> {
             reason: None,
             access_type: "Standard".into(),
         };
-        let gathered = Gathered {
-            at: BEGIN.plus_ms((number * PRIME % count) as i64 * recheck_ms / count as i64),
-            life: Life::Alive(described),
-            evidence: BTreeMap::new(),
-            depends: BTreeSet::new(),
-            log: LogLook::Unknown,
-        };
+        let at = BEGIN.plus_ms((number * PRIME % count) as i64 * recheck_ms / count as i64);
+        let gathered = Gathered::new(at, Life::Alive(described));
         session.absorb(Input::Gathered(Box::new(gathered)), BEGIN);
         session
     })
