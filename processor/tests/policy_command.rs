@@ -6,6 +6,7 @@ mod explain;
 mod mistakes;
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -275,9 +276,9 @@ fn every_fact_of_a_case_reaches_the_policies() {
         controls += &control(&id, action, condition);
         let needed = if event && !fact.starts_with("threat") { "threat = \"TH1\"\n" } else { "" };
         let needed = needed.to_owned() + if event && !fact.starts_with("event") { "event = \"X\"\n" } else { "" };
-        cases += &format!("[[{action}]]\nname = \"with {at}\"\n{needed}{fact}\nexpect = [\"{id}\"]\n");
+        let _ = writeln!(cases, "[[{action}]]\nname = \"with {at}\"\n{needed}{fact}\nexpect = [\"{id}\"]");
         let bare = if event { "threat = \"TH1\"\nevent = \"X\"\n" } else { "" };
-        cases += &format!("[[{action}]]\nname = \"without {at}\"\n{bare}clear = [\"{id}\"]\n");
+        let _ = writeln!(cases, "[[{action}]]\nname = \"without {at}\"\n{bare}clear = [\"{id}\"]");
     }
     folder.write("p/a.cedar", controls);
     folder.write("p/a.cases.toml", cases);

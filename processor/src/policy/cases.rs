@@ -33,6 +33,7 @@ pub struct Expected {
 /// with all evidence there.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SessionCase {
     /// What it shows.
     pub name: String,

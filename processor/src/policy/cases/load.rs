@@ -87,7 +87,8 @@ impl Reader<'_> {
 
     /// The cases with the lines they begin at.
     fn read(&mut self) -> Vec<(u32, Facts)> {
-        if self.file.ends_with(".json") { self.read_json() } else { self.read_toml() }
+        let json = Path::new(self.file).extension().is_some_and(|extension| extension == "json");
+        if json { self.read_json() } else { self.read_toml() }
     }
 
     fn read_json(&mut self) -> Vec<(u32, Facts)> {

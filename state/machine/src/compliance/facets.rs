@@ -239,9 +239,9 @@ fn path_of(expr: &Value) -> Option<(&str, Vec<&str>)> {
 
 /// What `has` asks for: one attribute, or a path of them.
 fn attributes(attr: &Value) -> Option<Vec<&str>> {
-    match attr {
-        Value::Array(path) => path.iter().map(Value::as_str).collect(),
-        one => one.as_str().map(|attr| vec![attr]),
+    match attr.as_array() {
+        Some(path) => path.iter().map(Value::as_str).collect(),
+        None => attr.as_str().map(|attr| vec![attr]),
     }
 }
 

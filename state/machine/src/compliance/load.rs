@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use cedar_policy::{ActionConstraint, Effect, Policy, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    ActionConstraint, Effect, Policy, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
+};
 
 use super::{
     control::{Control, Waiver},
@@ -242,7 +244,7 @@ fn read(report: &mut Report<'_>, validator: &Validator) -> Option<Vec<Annotated>
             report.add_cedar(warning, Some(id.as_ref()), start_of(id));
         }
     }
-    let invalid: BTreeSet<_> = result.validation_errors().map(|error| error.policy_id()).collect();
+    let invalid: BTreeSet<_> = result.validation_errors().map(ValidationError::policy_id).collect();
     let mut found: Vec<_> =
         policies.policies().map(|policy| annotated(policy, !invalid.contains(policy.id()))).collect();
     found.sort_by_key(|annotated| annotated.start);

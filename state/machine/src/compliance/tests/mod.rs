@@ -22,6 +22,7 @@ use crate::{
 /// Facts that own their text.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[expect(clippy::struct_field_names, reason = "a session's type is called so")]
 struct Session {
     account: u64,
     region: &'static str,
