@@ -168,6 +168,11 @@ impl World {
         self.estate.keys.get(&arn).cloned().ok_or(CallError::Gone)
     }
 
+    /// The wanted preferences of an account and region, but for the stream, which is off.
+    pub fn unstreamed_preferences(&self, account: AccountId, region: &str) -> Arc<str> {
+        self.estate.texts.unstreamed(account, region)
+    }
+
     /// A policy of the log bucket that lets the whole organisation write anywhere.
     pub fn open_bucket_policy(&self) -> Arc<str> {
         Arc::clone(&self.estate.texts.open_bucket)

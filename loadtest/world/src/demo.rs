@@ -1,10 +1,11 @@
 //! A minute in the life of an organisation, in quick motion, again and again with variations.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use sessionwarden_machine::ids::{AccountId, Now, SessionKey};
 
 use crate::{
+    act::{Act, Cast},
     change::Change,
     cloudtrail::Caller,
     dice::Dice,
@@ -17,15 +18,6 @@ use crate::{
 
 /// How long one round of the script is, in milliseconds.
 pub const ROUND_MS: i64 = 60_000;
-
-/// One thing that happens, at its offset in the round.
-#[derive(Clone, Debug)]
-enum Act {
-    Start { slot: u32, caller: Arc<Caller>, request: StartSession },
-    Exit { slot: u32 },
-    Change { caller: Arc<Caller>, region: Arc<str>, change: Change },
-    Background { caller: Arc<Caller>, region: Arc<str>, node: Arc<str>, role: Arc<str> },
-}
 
 /// A script that drives a [`World`] so that a watcher sees each kind of trouble within the first 60 s.
 ///
@@ -49,14 +41,14 @@ pub struct Demonstration {
     round: u64,
     acts: std::vec::IntoIter<(i64, Act)>,
     planned: bool,
-    keys_by_slot: BTreeMap<u32, SessionKey>,
+    cast: Cast,
 }
 
 impl Demonstration {
     /// A demonstration whose first round begins at `start`. Equal seeds and worlds give equal rounds.
     pub fn new(seed: u64, start: Now) -> Self {
         let acts = Vec::new().into_iter();
-        Self { dice: Dice::new(seed), start, round: 0, acts, planned: false, keys_by_slot: BTreeMap::new() }
+        Self { dice: Dice::new(seed), start, round: 0, acts, planned: false, cast: Cast::default() }
     }
 
     /// Performs everything that is due, each at its own time, and lets the world's time pass up to `now`.
@@ -86,7 +78,7 @@ impl Demonstration {
                 }
                 if let Some((_, act)) = self.acts.next() {
                     world.advance_to(at);
-                    self.perform(world, act);
+                    self.cast.perform(world, act);
                 }
             }
             if begun.plus_ms(ROUND_MS) > now {
@@ -101,34 +93,15 @@ impl Demonstration {
 
     /// The sessions that the current round has opened, by the order in which the script opens them.
     pub fn sessions(&self) -> impl Iterator<Item = &SessionKey> {
-        self.keys_by_slot.values()
+        self.cast.sessions()
     }
 
     fn exit_all(&mut self, world: &mut World) {
-        for key in std::mem::take(&mut self.keys_by_slot).into_values() {
+        let keys: Vec<SessionKey> = self.cast.sessions().cloned().collect();
+        for key in keys {
             world.exit_session(&key);
         }
-    }
-
-    fn perform(&mut self, world: &mut World, act: Act) {
-        match act {
-            Act::Start { slot, caller, request } => {
-                // A refused start is part of the show: quarantine bites.
-                if let Ok(key) = world.start_session(&caller, &request) {
-                    self.keys_by_slot.insert(slot, key);
-                }
-            }
-            Act::Exit { slot } => {
-                if let Some(key) = self.keys_by_slot.get(&slot) {
-                    world.exit_session(key);
-                }
-            }
-            Act::Change { caller, region, change } => {
-                // In quarantine the change is refused, and the guardrail stays as it is.
-                let _refused = world.change(&caller, &region, &change);
-            }
-            Act::Background { caller, region, node, role } => world.background(&caller, &region, &node, &role),
-        }
+        self.cast = Cast::default();
     }
 
     fn plan(&mut self, world: &World) -> Vec<(i64, Act)> {

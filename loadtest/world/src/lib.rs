@@ -3,16 +3,19 @@
 //! It answers the questions that the control plane answers and emits the CloudTrail events that its own changes cause.
 //! It has no clock and no threads: time is passed in, chance comes from a seed.
 
+pub mod act;
 mod apply;
 pub mod background;
 pub mod catalogue;
 pub mod change;
 pub mod cloudtrail;
+mod containers;
 pub mod control_plane;
 pub mod demo;
 pub mod dice;
 pub mod estate;
 pub mod organisation;
+pub mod scenario;
 pub mod session;
 pub mod template;
 pub mod texts;
@@ -24,5 +27,6 @@ pub use change::Change;
 pub use cloudtrail::Caller;
 pub use demo::Demonstration;
 pub use organisation::{Account, Node, NodeKind, OrganisationShape};
+pub use scenario::{Expected, Play, SCENARIOS, Scenario};
 pub use session::{LogFate, SessionDescription, SessionStatus, StartSession};
 pub use world::{CallError, World};

@@ -68,7 +68,6 @@ pub(crate) const QUARANTINE: &str = r#"{"Version":"2012-10-17","Statement":[{"Si
 
 const BOUNDARY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"NodesMay","Effect":"Allow","Action":["s3:*","kms:*","logs:*","ssm:*","ssmmessages:*","ec2messages:*","cloudwatch:*"],"Resource":"*"},{"Sid":"NodesMayNot","Effect":"Deny","Action":["s3:DeleteObject*","s3:PutBucket*","kms:ScheduleKeyDeletion","kms:DisableKey"],"Resource":"*"}]}"#;
 const OPERATOR: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Start","Effect":"Allow","Action":"ssm:StartSession","Resource":["arn:aws:ec2:*:*:instance/*","arn:aws:ssm:*:*:managed-instance/*","arn:aws:ecs:*:*:task/*","arn:aws:ssm:*:*:document/SSM-SessionManagerRunShell","arn:aws:ssm:*:*:document/debug-shell","arn:aws:ssm:*:*:document/database-tunnel","arn:aws:ssm:*:*:document/process-list","arn:aws:ssm:*::document/AWS-StartPortForwardingSession","arn:aws:ssm:*::document/AWS-StartPortForwardingSessionToRemoteHost","arn:aws:ssm:*::document/AWS-StartSSHSession","arn:aws:ssm:*::document/AWS-StartInteractiveCommand","arn:aws:ssm:*::document/AWS-StartNonInteractiveCommand"],"Condition":{"BoolIfExists":{"ssm:SessionDocumentAccessCheck":"true"}}},{"Sid":"Own","Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/${aws:userid}-*"}]}"#;
-const UNCHECKED: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Start","Effect":"Allow","Action":["ssm:StartSession","ssm:TerminateSession","ssm:ResumeSession"],"Resource":"*"}]}"#;
 const THIRD_PARTY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Start","Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ec2:*:*:instance/*","Condition":{"StringEquals":{"ssm:resourceTag/ExternalAccessGrantedTo":"${aws:PrincipalTag/ExternalAccessGrantedTo}"},"BoolIfExists":{"ssm:SessionDocumentAccessCheck":"true"}}},{"Sid":"Document","Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:document/SSM-SessionManagerRunShell","Condition":{"BoolIfExists":{"ssm:SessionDocumentAccessCheck":"true"}}},{"Sid":"Own","Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/${aws:userid}-*"}]}"#;
 
 const LOG: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"WriteLog","Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::$B/${aws:PrincipalAccount}/*"},{"Sid":"ReadEncryption","Effect":"Allow","Action":"s3:GetEncryptionConfiguration","Resource":"arn:aws:s3:::$B"},{"Sid":"UseKeys","Effect":"Allow","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"$K"},{"Sid":"UseOwnKeys","Effect":"Allow","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"arn:aws:kms:*:*:key/*","Condition":{"StringEquals":{"aws:ResourceAccount":"${aws:PrincipalAccount}"}}},{"Sid":"Stream","Effect":"Allow","Action":["logs:CreateLogStream","logs:PutLogEvents","logs:DescribeLogGroups","logs:DescribeLogStreams"],"Resource":"*"}]}"#;
@@ -127,7 +126,6 @@ pub(crate) struct Texts {
     pub(crate) closed_bucket: Arc<str>,
     pub(crate) boundary: Arc<str>,
     pub(crate) operator: Arc<str>,
-    pub(crate) unchecked: Arc<str>,
     pub(crate) third_party: Arc<str>,
     pub(crate) open_endpoint: Arc<str>,
     pub(crate) rcp: Arc<str>,
@@ -147,7 +145,6 @@ impl Texts {
             closed_bucket: fill(CLOSED_BUCKET),
             boundary: Arc::from(BOUNDARY),
             operator: Arc::from(OPERATOR),
-            unchecked: Arc::from(UNCHECKED),
             third_party: Arc::from(THIRD_PARTY),
             open_endpoint: Arc::from(OPEN_ENDPOINT),
             rcp: fill(RCP_ORGANISATION_ONLY),
@@ -166,6 +163,12 @@ impl Texts {
         let marks =
             [("$B", &*self.bucket_name), ("$P", &prefix), ("$G", LOG_GROUP), ("$K", SESSION_KEY), ("$U", RUN_AS_USER)];
         marks.iter().fold(PREFERENCES.to_owned(), |text, (mark, value)| text.replace(mark, value)).into()
+    }
+
+    /// The wanted preferences, but for the stream.
+    pub(crate) fn unstreamed(&self, account: AccountId, region: &str) -> Arc<str> {
+        let streamed = r#""cloudWatchStreamingEnabled":true"#;
+        self.preferences(account, region).replace(streamed, r#""cloudWatchStreamingEnabled":false"#).into()
     }
 
     pub(crate) fn wanted(&self) -> WantedPreferences {

@@ -1,0 +1,120 @@
+//! One scenario for each way around the logs, with what Sessionwarden must make of it.
+
+mod plays;
+
+use std::sync::Arc;
+
+use sessionwarden_machine::{
+    ids::{Now, SessionKey},
+    session::Outcome,
+};
+
+use crate::{
+    act::{Act, Cast},
+    world::World,
+};
+
+/// What must come of a scenario, under the shipped controls and with what the world says is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Controls that must be found for the last session that is opened; others may be found too. None where the
+    /// session must keep the rules.
+    pub session: &'static [&'static str],
+    /// Controls that must be found for events that are no session's.
+    pub events: &'static [&'static str],
+    /// The last session must be ended by Sessionwarden.
+    pub terminated: bool,
+    /// How that session comes out once its log was waited for; `None` where there is no session, or where it may come
+    /// out either way.
+    pub outcome: Option<Outcome>,
+    /// The session's controls need an organisation that can be asked: history alone does not show them.
+    pub evidence: bool,
+}
+
+impl Expected {
+    const QUIET: Self =
+        Self { session: &[], events: &[], terminated: false, outcome: Some(Outcome::Compliant), evidence: true };
+    const NO_SESSION: Self = Self { outcome: None, ..Self::QUIET };
+
+    const fn events(events: &'static [&'static str]) -> Self {
+        Self { events, ..Self::NO_SESSION }
+    }
+
+    /// The session is ended.
+    const fn ended(session: &'static [&'static str], events: &'static [&'static str], outcome: Outcome) -> Self {
+        Self { session, events, terminated: true, outcome: Some(outcome), evidence: true }
+    }
+
+    /// The session is reported, and not ended.
+    const fn found(session: &'static [&'static str], events: &'static [&'static str], outcome: Outcome) -> Self {
+        Self { terminated: false, ..Self::ended(session, events, outcome) }
+    }
+
+    const fn by_event(self) -> Self {
+        Self { evidence: false, ..self }
+    }
+}
+
+/// A scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What happens, in few words; no two scenarios have the same.
+    pub name: &'static str,
+    /// The row of the threat catalogue, or the requirement; empty for a session that keeps the rules.
+    pub threat: &'static str,
+    /// What must come of it.
+    pub expected: Expected,
+    acts: fn(&World) -> Vec<(i64, Act)>,
+}
+
+impl Scenario {
+    /// The scenario in this world, beginning at `start`.
+    pub fn play(&self, world: &World, start: Now) -> Play {
+        let mut acts = (self.acts)(world);
+        acts.sort_by_key(|(offset_ms, _)| *offset_ms);
+        Play { start, acts: acts.into_iter(), cast: Cast::default() }
+    }
+}
+
+/// A scenario that is being played.
+#[derive(Clone, Debug)]
+pub struct Play {
+    start: Now,
+    acts: std::vec::IntoIter<(i64, Act)>,
+    cast: Cast,
+}
+
+impl Play {
+    /// When its last act is due.
+    pub fn over_at(&self) -> Now {
+        self.start.plus_ms(self.acts.as_slice().last().map_or(0, |(offset_ms, _)| *offset_ms))
+    }
+
+    /// Performs all that is due, each act at its own time, and lets the world's time pass up to `now`.
+    pub fn step(&mut self, world: &mut World, now: Now) {
+        while let Some((offset_ms, _)) = self.acts.as_slice().first() {
+            let at = self.start.plus_ms(*offset_ms);
+            if at > now {
+                break;
+            }
+            if let Some((_, act)) = self.acts.next() {
+                world.advance_to(at);
+                self.cast.perform(world, act);
+            }
+        }
+        world.advance_to(now);
+    }
+
+    /// The session that is judged; `None` before it is opened, and where there is none.
+    pub fn session(&self) -> Option<&SessionKey> {
+        self.cast.sessions().last()
+    }
+}
+
+/// Every scenario, in the order of the threat catalogue.
+pub const SCENARIOS: &[Scenario] = &plays::ALL;
+
+/// Something's name as it is shared.
+fn shared(text: &str) -> Arc<str> {
+    Arc::from(text)
+}

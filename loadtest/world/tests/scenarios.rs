@@ -1,0 +1,92 @@
+//! The scenarios play as they say: in the world, sessions open, events come, and logs arrive where they must.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use sessionwarden_machine::{
+    decode::{Decoded, Decoder},
+    ids::Now,
+    session::Outcome,
+};
+use sessionwarden_world::{OrganisationShape, SCENARIOS, Scenario, World};
+
+const START: Now = Now(1_722_500_000_000);
+
+fn played(scenario: &Scenario) -> (World, Option<sessionwarden_machine::ids::SessionKey>, Vec<Vec<u8>>) {
+    let mut world = World::new(OrganisationShape::quick(), 11, START);
+    let mut play = scenario.play(&world, START);
+    let over = play.over_at().plus_ms(30_000);
+    play.step(&mut world, over);
+    let events = world.drain_events();
+    (world, play.session().cloned(), events)
+}
+
+/// TH1 to TH32: no row of the threat catalogue is without a scenario.
+#[test]
+fn every_row_has_a_scenario() {
+    let rows: BTreeSet<&str> = SCENARIOS.iter().map(|scenario| scenario.threat).collect();
+    for row in [1..=15, 17..=18, 20..=32].into_iter().flatten() {
+        // TH16 and TH19 have no evidence that a control plane can see.
+        assert!(rows.contains(&*format!("TH{row}")), "TH{row}");
+    }
+    assert!(rows.contains(""), "a session that keeps the rules");
+    let names: BTreeSet<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    assert_eq!(names.len(), SCENARIOS.len());
+}
+
+#[test]
+fn every_scenario_plays() {
+    let decoder = Decoder::default();
+    for scenario in SCENARIOS {
+        let (name, expected) = (scenario.name, &scenario.expected);
+        let (_, session, events) = played(scenario);
+        let needs_session = expected.outcome.is_some() || !expected.session.is_empty();
+        assert!(session.is_some() || !needs_session, "{name}: no session");
+        let mut threats = BTreeSet::new();
+        for event in &events {
+            let text: Value = serde_json::from_slice(event).unwrap();
+            assert!(text["detail"]["errorCode"].is_null(), "{name}: {text}");
+            decoder.decode_fully(event, &mut |decoded| match decoded {
+                Decoded::Relevant(observation) => {
+                    threats.insert(observation.threat);
+                }
+                Decoded::Ignored(_) => {}
+                Decoded::Poison(poison) => panic!("{name}: {poison}"),
+            });
+        }
+        if !expected.events.is_empty() && scenario.threat.starts_with("TH") {
+            assert!(threats.contains(scenario.threat), "{name}: {threats:?}");
+        }
+    }
+}
+
+/// Left alone, a session that keeps the rules has its log, and one whose log cannot be there has none.
+#[test]
+fn logs_arrive_as_the_outcomes_say() {
+    for scenario in SCENARIOS {
+        let (world, session, _) = played(scenario);
+        let log = session.and_then(|key| world.session_log(&key));
+        let own = log.filter(|(name, _)| !name.contains("/elsewhere/"));
+        match scenario.expected.outcome {
+            // A deleted log was there when it was looked for.
+            Some(Outcome::Compliant) if scenario.name != "a log deleted" => assert!(own.is_some(), "{}", scenario.name),
+            Some(Outcome::LogMissing) => assert_eq!(own, None, "{}", scenario.name),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_play_is_the_same_however_often_it_is_stepped() {
+    for scenario in SCENARIOS {
+        let whole = played(scenario).2;
+        let mut world = World::new(OrganisationShape::quick(), 11, START);
+        let mut play = scenario.play(&world, START);
+        let over = play.over_at().plus_ms(30_000);
+        while world.now() < over {
+            let next = world.now().plus_ms(250).min(over);
+            play.step(&mut world, next);
+        }
+        assert_eq!(world.drain_events(), whole, "{}", scenario.name);
+    }
+}
