@@ -13,6 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sessionwarden_machine::compliance::EvidenceKind;
 
 /// A folder of its own for one test, in which the command runs.
 struct Folder(tempfile::TempDir);
@@ -333,4 +334,28 @@ fn the_configuration_names_the_folder() {
     let answer = folder.policy(&["test", "--config", "sw.toml"]);
     assert_eq!(answer.code, 0, "{}", answer.err);
     assert!(answer.out.starts_with("4 cases, 0 failed\n"), "{}", answer.out);
+}
+
+#[test]
+fn the_documentation_lists_every_control_and_every_kind_of_evidence() {
+    let text = fs::read_to_string(shipped_folder().join("../../docs/policies.md")).unwrap();
+    let checked = Folder::new().policy(&["check", "--format", "json"]).json();
+    for control in checked["controls"].as_array().unwrap() {
+        let text_of = |key: &str| control[key].as_str().unwrap().to_owned();
+        let counts = if control["quarantine"] == true && control["session"] == true { ", counts" } else { "" };
+        let mut requirements: Vec<_> =
+            control["requirements"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        let start = format!("| {} | {} | {}{counts} | ", text_of("id"), text_of("severity"), text_of("response"));
+        let row = text.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{start}"));
+        let cells: Vec<_> = row.split(" | ").collect();
+        let mut listed: Vec<_> = cells[3].split(", ").collect();
+        requirements.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, requirements, "{row}");
+        assert_eq!(cells[4].trim_end_matches(" |"), text_of("title"));
+    }
+    for kind in EvidenceKind::ALL {
+        let row = format!("| `{}` | `{}` | ", kind.attribute(), kind.as_str());
+        assert!(text.contains(&row), "{row}");
+    }
 }

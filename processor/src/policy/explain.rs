@@ -20,7 +20,7 @@ pub struct Explanation {
     pub subject: String,
     /// The hash of the policy that is asked now.
     pub policy: Arc<str>,
-    /// What is known, by name, in the order in which people read it.
+    /// What is known, by name, in the order in which people read it; in JSON an object, with underscores in its names.
     #[serde(serialize_with = "as_map")]
     pub known: Vec<(&'static str, String)>,
     /// Every control that judges it, the worst verdicts first.
@@ -105,7 +105,7 @@ pub struct Kept {
 }
 
 fn as_map<S: serde::Serializer>(known: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(known.iter().map(|(name, value)| (name, value)))
+    serializer.collect_map(known.iter().map(|(name, value)| (name.replace(' ', "_"), value)))
 }
 
 /// Explains a session as it is known now.
@@ -143,8 +143,8 @@ pub fn case(case: &Case, judge: &Arc<Judge>, now: EventTime) -> Explanation {
                 ("event", facts.event.clone()),
                 ("kind of thing", facts.kind.map_or("unknown", |kind| kind.as_str()).to_owned()),
                 ("thing", facts.thing.clone()),
-                ("the guardrail's own", yes_no(facts.own)),
-                ("refused by AWS", yes_no(facts.failed)),
+                ("own", yes_no(facts.own)),
+                ("refused", yes_no(facts.failed)),
                 ("principal", facts.principal.clone()),
                 ("at", at.to_string()),
             ];

@@ -248,7 +248,7 @@ fn facts_in_a_file_are_explained_alike_in_both_formats() {
     assert_eq!(one, explained(&ask("facts.json")));
     assert_eq!(control(&one, "MY-PORT")["verdict"], "clear");
     assert_eq!(control(&one, "MY-LOG")["needs"], json!(["log-writable"]));
-    assert_eq!(one["known"]["kind of document"], "ssh");
+    assert_eq!(one["known"]["kind_of_document"], "ssh");
 
     folder.write("facts.json", facts.to_string().replace("AWS-StartSSHSession", PORT));
     let port = explained(&ask("facts.json"));
