@@ -27,6 +27,6 @@ pub use change::Change;
 pub use cloudtrail::Caller;
 pub use demo::Demonstration;
 pub use organisation::{Account, Node, NodeKind, OrganisationShape};
-pub use scenario::{Expected, Play, SCENARIOS, Scenario};
+pub use scenario::{Expected, Play, Scenario, scenarios};
 pub use session::{LogFate, SessionDescription, SessionStatus, StartSession};
 pub use world::{CallError, World};

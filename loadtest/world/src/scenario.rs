@@ -1,6 +1,8 @@
 //! One scenario for each way around the logs, with what Sessionwarden must make of it.
 
-mod plays;
+mod script;
+mod sessions;
+mod tampering;
 
 use std::sync::Arc;
 
@@ -111,8 +113,10 @@ impl Play {
     }
 }
 
-/// Every scenario, in the order of the threat catalogue.
-pub const SCENARIOS: &[Scenario] = &plays::ALL;
+/// Every scenario.
+pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
+    sessions::SESSIONS.iter().chain(&tampering::TAMPERING)
+}
 
 /// Something's name as it is shared.
 fn shared(text: &str) -> Arc<str> {

@@ -74,6 +74,7 @@ impl LocalOrganization {
         posture.third_party_tag = Arc::from(THIRD_PARTY_TAG.0);
         posture.run_as_roles = vec![Arc::from(THIRD_PARTY_ROLE)];
         posture.reason_units = BTreeSet::from([Arc::from(REASON_UNIT)]);
+        settings.management_account = world.accounts().iter().find(|account| account.management).map(|it| it.id);
         for account in world.accounts() {
             settings.units.insert(account.id, Arc::clone(&account.unit));
             if account.management || account.log_archive {
