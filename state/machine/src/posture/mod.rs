@@ -3,15 +3,30 @@
 //! The shell asks and hands over what it was told, each answer a [`Asked`]; [`assess`] decides, three-valued, with the
 //! reason in words (I11). Nothing in here knows how the questions are asked.
 
+mod assess;
+mod assess_ask;
+mod assess_bucket;
+mod assess_caller;
+mod assess_node;
+mod assess_role;
+mod depends;
 mod facts;
 mod log;
+mod memory;
+mod places;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use assess::{assess, session_type};
+pub use depends::rests_on;
 pub use facts::Facts;
 pub use log::{WRITTEN_EARLY_MS_MAX, combine_logs, judge_object, judge_stream, sessions_of_key};
+pub use memory::Memory;
+pub use places::{Places, places};
 
 use crate::ids::{AccountId, EventTime};
 
@@ -73,7 +88,7 @@ pub enum Agent {
 }
 
 /// A node: an instance or a hybrid node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Node {
     /// The role's name and where it comes from; `None`: the node has none.
     pub role: Option<(Arc<str>, RoleFrom)>,
@@ -98,7 +113,7 @@ pub enum Who {
 }
 
 /// A role or user with its policies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// Its ARN, path included.
     pub arn: Arc<str>,
@@ -113,7 +128,7 @@ pub struct Identity {
 }
 
 /// What the organisation lays on an account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Guards {
     /// The organisation's id; `None` where the account is in none.
     pub organization: Option<Arc<str>>,
@@ -134,7 +149,7 @@ pub struct Document {
 }
 
 /// A bucket for logs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Bucket {
     /// Whose it is.
     pub account: AccountId,
@@ -149,7 +164,7 @@ pub struct Bucket {
 }
 
 /// A KMS key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key {
     /// Its ARN.
     pub arn: Arc<str>,
@@ -161,14 +176,14 @@ pub struct Key {
 
 /// The endpoints of a node's network, by service: `s3`, `kms`, `logs`, `ssmmessages` …. A service without an endpoint is
 /// reached by other ways.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Network {
     /// The endpoint of each service.
     pub endpoints: BTreeMap<Arc<str>, Endpoint>,
 }
 
 /// An endpoint of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its id, `vpce-…`.
     pub id: Arc<str>,

@@ -1,0 +1,85 @@
+use super::*;
+use EvidenceKind::{BucketAsWanted, LogWritable};
+
+const KINDS: [EvidenceKind; 2] = [LogWritable, BucketAsWanted];
+
+fn session(show: &mut Show, at: usize) {
+    show.key.id = format!("ann-{at:04x}").into();
+}
+
+/// R-W7: what a session costs does not grow with the number of sessions.
+#[test]
+fn ten_thousand_sessions_of_one_role_cost_one_check() {
+    let (mut show, mut memory) = (Show::new(), Memory::default());
+    for at in 0..10_000 {
+        session(&mut show, at);
+        let answer = assess(&show.facts(), &[LogWritable], &mut memory).remove(&LogWritable).unwrap();
+        assert_eq!(answer.value, Tri::Yes);
+    }
+    assert_eq!((memory.checks(), memory.remembered()), (1, 9_999));
+    // Equal contents count, not where they lie.
+    let again = Show::new();
+    assess(&again.facts(), &KINDS, &mut memory);
+    assert_eq!((memory.checks(), memory.remembered()), (2, 10_000));
+}
+
+#[test]
+fn a_policy_that_tells_objects_apart_is_asked_for_each() {
+    let (mut show, mut memory) = (Show::new(), Memory::default());
+    let one =
+        json!({"Effect": "Deny", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::central-logs/*/ann-0007.log"});
+    show.role().policies.push(policy("one", one));
+    for round in 1..=2 {
+        for at in 0..10 {
+            session(&mut show, at);
+            let answer = assess(&show.facts(), &[LogWritable], &mut memory).remove(&LogWritable).unwrap();
+            assert_eq!(answer.value, if at == 7 { Tri::No } else { Tri::Yes });
+        }
+        assert_eq!((memory.checks(), memory.remembered()), (10, 10 * (round - 1)));
+    }
+}
+
+/// R-W17: another policy is another check, at once.
+#[test]
+fn a_change_of_anything_is_seen() {
+    let mut memory = Memory::default();
+    let mut shows = vec![Show::new(); 8];
+    shows[1].role().policies.push(policy("extra", deny(json!("s3:*"))));
+    shows[2].guards().scps[0].push(policy("p-extra", deny(json!("s3:*"))));
+    shows[3].bucket().policy = None;
+    shows[4].key_named(BUCKET_KEY).policy = policy("closed", deny(json!("kms:*")));
+    shows[5].endpoint("s3").policy = policy("closed", deny(json!("*")));
+    shows[6].role().boundary = Some(policy("closed", deny(json!("*"))));
+    shows[7].guards = Err(CallError::Denied);
+    let expected = [Tri::Yes, Tri::No, Tri::No, Tri::No, Tri::No, Tri::No, Tri::No, Tri::Unknown];
+    for round in 0..2 {
+        for (show, expected) in shows.iter().zip(expected) {
+            let answer = assess(&show.facts(), &[LogWritable], &mut memory).remove(&LogWritable).unwrap();
+            assert_eq!(answer.value, expected, "round {round}: {}", answer.reason);
+        }
+    }
+    assert_eq!((memory.checks(), memory.remembered()), (8, 8));
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let (mut show, mut memory) = (Show::new(), Memory::default());
+    for at in 0..=Memory::MAX {
+        show.role().policies = vec![policy(&at.to_string(), deny(json!("s3:*")))];
+        assess(&show.facts(), &[LogWritable], &mut memory);
+    }
+    let sizes = memory.sizes();
+    assert!(sizes.iter().all(|size| *size <= Memory::MAX), "{sizes:?}");
+    assert!(sizes[0] < 16, "the first were forgotten: {sizes:?}");
+}
+
+#[test]
+fn remembering_changes_no_answer() {
+    let mut memory = Memory::default();
+    let mut show = Show::new();
+    for at in 0..50 {
+        session(&mut show, at);
+        let remembered = assess(&show.facts(), &EvidenceKind::ALL, &mut memory);
+        assert_eq!(remembered, assess(&show.facts(), &EvidenceKind::ALL, &mut Memory::default()));
+    }
+}
