@@ -127,7 +127,7 @@ impl Estate {
                 policy.default = policy.add(Arc::clone(text));
             }
             Change::SetDefaultPolicyVersion { policy, version } => {
-                self.own_policy(account, policy)?.choose(*version)?
+                self.own_policy(account, policy)?.choose(*version)?;
             }
             Change::DeletePolicyVersion { policy } => {
                 let policy = self.own_policy(account, policy)?;

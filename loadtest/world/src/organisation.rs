@@ -135,7 +135,7 @@ const TASK_ROLE: &str = "ecs-task-role";
 /// The accounts of an organisation, the management account and the log archive first.
 pub(crate) fn lay_out(shape: &OrganisationShape, start: Now, dice: &mut Dice) -> Vec<Account> {
     let mut taken = BTreeSet::new();
-    let mut parties = Dice::new(0x7061_7274_6965_73);
+    let mut parties = Dice::new(0x0070_6172_7469_6573);
     (0..shape.accounts + 2)
         .map(|at| {
             let id = loop {

@@ -70,7 +70,7 @@ impl World {
         let accounts = lay_out(&shape, start, &mut dice);
         let archive = accounts[1].id;
         Self {
-            estate: Estate::new(&shape, &accounts, archive, &mut Dice::new(seed ^ 0x65_7374_6174_65)),
+            estate: Estate::new(&shape, &accounts, archive, &mut Dice::new(seed ^ 0x6573_7461_7465)),
             guard_texts: GuardTexts::new(),
             indexes_by_account: accounts.iter().enumerate().map(|(at, account)| (account.id, at)).collect(),
             accounts,
