@@ -3,6 +3,7 @@
 mod child;
 mod core;
 mod floor;
+mod iam;
 mod input;
 mod lines;
 mod memory;
@@ -64,6 +65,8 @@ enum Part {
     Startup,
     /// Records through the pure core, for information
     Core,
+    /// What a node's role may do, decided anew and remembered
+    Iam,
     /// redb against fjall, for the decision on the embedded store; has no target and is no part of all
     Stores(stores::Args),
     /// Everything with a target, and the core; the default
@@ -136,13 +139,14 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Measure = fn(&Bench) -> Result<Section>;
 
-const PARTS: [(&str, Measure); 6] = [
+const PARTS: [(&str, Measure); 7] = [
     ("threads", threads::measure),
     ("replay", replay::measure),
     ("memory", memory::measure),
     ("timers", |_| timers::measure()),
     ("startup", startup::measure),
     ("core", core::measure),
+    ("iam", iam::measure),
 ];
 
 impl Part {
@@ -154,6 +158,7 @@ impl Part {
             Self::Timers => name == "timers",
             Self::Startup => name == "startup",
             Self::Core => name == "core",
+            Self::Iam => name == "iam",
             Self::Stores(_) => false,
             Self::All => true,
         }
