@@ -9,7 +9,7 @@ fn bucket_policy(change: impl FnOnce(&mut Vec<Value>)) -> Show {
     show
 }
 
-/// R-G15, TH23
+/// TH23
 #[test]
 fn the_bucket_is_the_archives_versioned_and_encrypted() {
     Show::new().expect(BucketAsWanted, Tri::Yes, "central-logs is as wanted");

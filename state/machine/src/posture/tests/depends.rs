@@ -81,7 +81,7 @@ fn without_answers_what_is_named_still_counts() {
     assert_eq!(rests_on(&show.facts()), expected);
 }
 
-/// R-W19: one rule says where the log belongs, for the document and for whoever looks.
+/// One rule says where the log belongs, for the document and for whoever looks.
 #[test]
 fn places_are_the_wanted_ones_else_the_documents() {
     let mut show = Show::new();

@@ -7,7 +7,7 @@ fn session(show: &mut Show, at: usize) {
     show.key.id = format!("ann-{at:04x}").into();
 }
 
-/// R-W7: what a session costs does not grow with the number of sessions.
+/// What a check costs does not grow with the number of sessions.
 #[test]
 fn ten_thousand_sessions_of_one_role_cost_one_check() {
     let (mut show, mut memory) = (Show::new(), Memory::default());
@@ -39,7 +39,7 @@ fn a_policy_that_tells_objects_apart_is_asked_for_each() {
     }
 }
 
-/// R-W17: another policy is another check, at once.
+/// Another policy is another check, at once.
 #[test]
 fn a_change_of_anything_is_seen() {
     let mut memory = Memory::default();

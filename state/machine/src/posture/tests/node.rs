@@ -1,7 +1,7 @@
 use super::*;
 use EvidenceKind::{AgentOnline, ContainerLogged, DocumentAsWanted, NodeAllowed, StreamPresent, StreamingOn};
 
-/// TH26, R-L4
+/// TH26
 #[test]
 fn the_preferences_must_be_as_wanted() {
     let mut show = Show::new();
