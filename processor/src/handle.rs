@@ -14,6 +14,7 @@ use sessionwarden_machine::{
     effect::Effect,
     ids::{AccountId, EffectId, Now, Subject},
     incident::Incident,
+    posture::Memory,
     recheck::Schedule,
     session::{Input, Phase, Rules, Session},
     settings::Settings,
@@ -97,11 +98,15 @@ pub struct Handler<S, H> {
     pub(crate) hands: Option<H>,
     pub(crate) settings: Settings,
     pub(crate) verdicts: Verdicts,
+    /// Parsed policies, and checks that were made of them.
+    pub(crate) posture: Memory,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
     pub(crate) board: Board,
     pub(crate) schedule: Schedule<Subject>,
     pub(crate) accounts_in_organization: usize,
+    /// The regions in which sessions can run, as the organisation last said.
+    pub(crate) regions: Vec<Arc<str>>,
     /// Accounts whose latest episode is a lock: when it was decided, and whether it holds.
     locks: BTreeMap<AccountId, (Now, bool)>,
     /// When to look again at what is being handled; timers are set when that is over.
@@ -129,11 +134,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
             hands,
             settings,
             verdicts,
+            posture: Memory::default(),
             reports,
             metrics,
             board,
             schedule: Schedule::default(),
             accounts_in_organization: 0,
+            regions: Vec::new(),
             locks: BTreeMap::new(),
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),

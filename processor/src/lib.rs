@@ -15,4 +15,5 @@ pub mod ports;
 pub mod recheck;
 pub mod replay;
 pub mod run;
+pub mod snapshot;
 pub mod telemetry;

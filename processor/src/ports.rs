@@ -7,25 +7,11 @@ use std::{
 
 use sessionwarden_machine::{
     ids::{AccountId, SessionKey},
-    session::{Described, Life, LogLook},
+    posture::{Bucket, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who},
+    session::{Described, Life},
 };
 
-/// Why a call was not answered. None of these is an answer (I11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// Too many calls; try later.
-    #[error("throttled")]
-    Throttled,
-    /// The caller may not do this.
-    #[error("denied")]
-    Denied,
-    /// The thing does not exist.
-    #[error("gone")]
-    Gone,
-    /// Anything else: a time-out, a broken answer.
-    #[error("no answer")]
-    Unknown,
-}
+pub use sessionwarden_machine::posture::CallError;
 
 /// Session Manager.
 pub trait Sessions: Send + Sync {
@@ -48,37 +34,76 @@ pub trait Sessions: Send + Sync {
     fn terminate(&self, session: &SessionKey) -> impl Future<Output = Result<(), CallError>> + Send;
 }
 
-/// What the role behind a node allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodePosture {
-    /// The role's name, where there is one.
-    pub role: Option<Arc<str>>,
-    /// Whether it may write the session's log; `None` where that cannot be said.
-    pub log_writable: Option<bool>,
+/// Nodes, and what surrounds them.
+pub trait Nodes: Send + Sync {
+    /// What is known of each of these nodes of one account and region, in one chain of calls for all of them. A node
+    /// that is missing in the answer does not exist.
+    fn nodes(
+        &self,
+        account: AccountId,
+        region: &str,
+        nodes: &BTreeSet<Arc<str>>,
+    ) -> impl Future<Output = Result<BTreeMap<Arc<str>, Node>, CallError>> + Send;
+
+    /// The endpoints of a network.
+    fn network(
+        &self,
+        account: AccountId,
+        region: &str,
+        network: &str,
+    ) -> impl Future<Output = Result<Network, CallError>> + Send;
+
+    /// How a cluster logs ECS Exec.
+    fn cluster(
+        &self,
+        account: AccountId,
+        region: &str,
+        cluster: &str,
+    ) -> impl Future<Output = Result<Cluster, CallError>> + Send;
 }
 
-/// Nodes, roles and documents.
-pub trait Posture: Send + Sync {
-    /// What the role behind a node allows.
-    fn node(
-        &self,
-        account: AccountId,
-        region: &str,
-        node: &str,
-    ) -> impl Future<Output = Result<NodePosture, CallError>> + Send;
+/// Roles, users, and what the organisation lays on them.
+pub trait Identities: Send + Sync {
+    /// The policies and tags of a role or user.
+    fn identity(&self, account: AccountId, who: &Who) -> impl Future<Output = Result<Identity, CallError>> + Send;
 
-    /// Whether the default version of the preferences document is the wanted one; `None` where that cannot be said.
-    fn preferences_as_wanted(
+    /// The organisation's policies for an account.
+    fn guards(&self, account: AccountId) -> impl Future<Output = Result<Guards, CallError>> + Send;
+}
+
+/// Systems Manager documents.
+pub trait Documents: Send + Sync {
+    /// The default version of a document, by its name or ARN.
+    fn document(
         &self,
         account: AccountId,
         region: &str,
-    ) -> impl Future<Output = Result<Option<bool>, CallError>> + Send;
+        document: &str,
+    ) -> impl Future<Output = Result<Document, CallError>> + Send;
+}
+
+/// Where logs are kept, and what protects them.
+pub trait LogPlaces: Send + Sync {
+    /// A bucket.
+    fn bucket(&self, bucket: &str) -> impl Future<Output = Result<Bucket, CallError>> + Send;
+
+    /// A KMS key by its alias, id or ARN, as one account and region sees it.
+    fn key(&self, account: AccountId, region: &str, key: &str) -> impl Future<Output = Result<Key, CallError>> + Send;
 }
 
 /// Session logs.
 pub trait Logs: Send + Sync {
-    /// Whether a session's log is there.
-    fn look(&self, session: &SessionKey) -> impl Future<Output = Result<LogLook, CallError>> + Send;
+    /// The object of this name in a bucket; `None` where there is none.
+    fn object(&self, bucket: &str, key: &str) -> impl Future<Output = Result<Option<LogObject>, CallError>> + Send;
+
+    /// The stream of this name in a log group; `None` where there is none.
+    fn stream(
+        &self,
+        account: AccountId,
+        region: &str,
+        group: &str,
+        stream: &str,
+    ) -> impl Future<Output = Result<Option<LogStream>, CallError>> + Send;
 }
 
 /// The organisation as a whole.
@@ -94,6 +119,6 @@ pub trait Organization: Send + Sync {
 }
 
 /// Everything that can be asked and done.
-pub trait Hands: Sessions + Posture + Logs + Organization {}
+pub trait Hands: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization {}
 
-impl<T: Sessions + Posture + Logs + Organization> Hands for T {}
+impl<T: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization> Hands for T {}

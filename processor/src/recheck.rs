@@ -4,15 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sessionwarden_machine::{
+    compliance::EvidenceKind,
     ids::{Now, SessionKey, Subject, Thing},
-    recheck::rounds,
-    session::{Gathered, Input, Life, LogLook, Phase, Rules},
+    session::{Gathered, Input, Life, Phase, Rules},
 };
 use sessionwarden_store::Store;
-use tracing::Instrument;
 
 use crate::{
-    effects::{Question, gather},
+    effects::{Question, Survey, gather, limit_of, within},
     handle::{HandleError, Handler, Inbox, News, State},
     ports::Hands,
 };
@@ -91,19 +90,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
         self.handle(inbox, now).await
     }
 
-    /// Asks the organisation, account by account and region by region.
-    async fn ask(&self, questions: &BTreeMap<SessionKey, Question>, now: Now) -> Vec<(SessionKey, Gathered)> {
-        let mut answers = Vec::new();
+    /// Asks the organisation what the policy wants to know.
+    async fn ask(&mut self, questions: &BTreeMap<SessionKey, Question>, now: Now) -> Vec<(SessionKey, Gathered)> {
         let Some(hands) = &self.hands else {
-            return answers;
+            return Vec::new();
         };
-        for ((account, region), keys) in rounds(questions.keys().cloned()) {
-            let asked = keys.into_iter().filter_map(|key| questions.get(&key).map(|question| (key, *question)));
-            let asked = asked.collect();
-            let span = tracing::info_span!("gather", %account, %region);
-            answers.extend(gather(hands, (account, &region), &asked, now).instrument(span).await);
-        }
-        answers
+        let wanted: Vec<EvidenceKind> = self.verdicts.judge().evidence().collect();
+        gather(hands, &self.settings, &wanted, &mut self.posture, questions, now).await
     }
 
     /// What a due session needs to know; nothing where its time has not come after all.
@@ -117,8 +110,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
         Ok(match session.phase(&verdict, &self.settings) {
             Phase::Observed | Phase::Live | Phase::Terminating => Some(Question::Life),
-            Phase::AwaitingLog => Some(Question::Log),
-            Phase::Closed(_) => None,
+            Phase::AwaitingLog | Phase::Closed(_) => Some(Question::Log(session.ended_at())),
         })
     }
 
@@ -142,23 +134,17 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let Some(hands) = &self.hands else {
             return Ok(0);
         };
-        let (accounts, regions) = match hands.places().await {
+        let limit = limit_of(&self.settings);
+        let (accounts, regions) = match within(limit, hands.places()).await {
             Ok(places) => places,
             Err(error) => {
                 tracing::warn!(%error, "the organisation's accounts cannot be listed");
                 return Ok(0);
             }
         };
-        let mut alive = Vec::new();
-        for account in &accounts {
-            for region in &regions {
-                match hands.active(*account, region).await {
-                    Ok(active) => alive.extend(active),
-                    Err(error) => tracing::warn!(%account, %region, %error, "active sessions cannot be listed"),
-                }
-            }
-        }
+        let alive = Survey::new(hands, limit).active(&accounts, &regions).await;
         self.accounts_in_organization = accounts.len();
+        self.regions = regions;
         let mut inbox = Inbox::new();
         let mut questions = BTreeMap::new();
         for (key, described) in alive {
@@ -171,9 +157,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 Some(State::Session(session)) if session.ended_at().is_some() => {}
                 Some(_) => continue,
                 None => {
-                    let (evidence, depends) = (BTreeMap::new(), BTreeSet::new());
-                    let life = Life::Alive(described);
-                    let gathered = Gathered { at: now, life, evidence, depends, log: LogLook::Unknown };
+                    let gathered = Gathered::new(now, Life::Alive(described));
                     inbox.insert(subject, vec![News::Session(Input::Gathered(Box::new(gathered)))]);
                 }
             }

@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     io::{IsTerminal, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     input::{InputFile, expand},
     policy,
     replay::{Options, Period, Progress, ReplayError, Summary, replay},
+    snapshot::Snapshot,
 };
 
 /// Run CloudTrail history through the policy: what would have been terminated, and which accounts locked.
@@ -38,6 +39,10 @@ pub(super) struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Judge by this snapshot of roles, documents, keys and buckets too, as if the organisation had always been so;
+    /// without it controls that need such evidence are not evaluated.
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
     /// Write findings, incidents and session calls to this file as OCSF 1.8.0 JSON lines; - for standard output, and then
     /// the result goes to standard error.
     #[arg(long, value_name = "FILE")]
@@ -80,9 +85,11 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let files = expand(&args.paths).map_err(Failure::usage)?;
     check_outputs(args, &files)?;
     let threads = args.threads.map(usize::from);
+    let snapshot = args.snapshot.as_deref().map(Snapshot::read).transpose().map_err(Failure::usage)?;
     let options = Options {
         judge,
         settings: settings_of(&config),
+        snapshot: snapshot.map(Arc::new),
         period: Period { from: args.from, to: args.to },
         threads: threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         feed: args.feed.clone(),
@@ -93,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         Err(ReplayError::Results { summary, failures }) => (*summary, failures),
         // Nothing was read yet: the place that was named cannot be written.
         Err(error @ (ReplayError::Feed(_) | ReplayError::Parked(_))) => return Err(Failure::usage(error)),
-        Err(error @ ReplayError::Thread) => return Err(Failure::failed(error)),
+        Err(error @ (ReplayError::Thread | ReplayError::Runtime(_))) => return Err(Failure::failed(error)),
     };
     print(args, &summary, &options)?;
     complain(&summary, args.parked.is_some());

@@ -1,80 +1,329 @@
-//! Gathers evidence: one round of questions for all due sessions of an account and region.
+//! Gathers evidence: one survey for all due sessions. What many sessions rest on is asked once; what is concluded from
+//! the answers is the core's business.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use futures_util::future::join_all;
 use sessionwarden_machine::{
-    compliance::{EvidenceKind, Tri},
-    ids::{AccountId, Now, SessionKey, Thing, ThingKind},
-    session::{Gathered, Life, LogLook},
+    compliance::EvidenceKind,
+    decode::PREFERENCES,
+    ids::{AccountId, EventTime, Now, SessionKey},
+    posture::{
+        Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
+        Places, Who, assess, combine_logs, judge_object, judge_stream, places, rests_on, session_type,
+    },
+    recheck::rounds,
+    session::{Described, Gathered, Life, LogLook},
+    settings::Settings,
 };
+use tracing::Instrument;
 
-use crate::ports::{Hands, NodePosture};
+use super::survey::{Survey, limit_of};
+use crate::ports::Hands;
 
 /// What a session needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Whether it is alive, and what it rests on.
     Life,
-    /// Whether its log has come.
-    Log,
+    /// Whether the log of a session that ended then has come.
+    Log(Option<EventTime>),
 }
 
-fn tri(answer: Option<bool>) -> Tri {
-    answer.map_or(Tri::Unknown, Tri::from)
+/// What was told about one session.
+struct Told {
+    key: SessionKey,
+    life: Life,
+    /// What it rests on, where it is alive.
+    posture: Option<Box<Posture>>,
+    log: LogLook,
 }
 
-/// Asks everything that one account and region's due sessions need: one description for all of them, one look at each
-/// distinct node, one at the preferences. An answer that is none leaves the evidence unknown (I11).
+/// What a session that is alive rests on.
+struct Posture {
+    node: Option<Asked<Node>>,
+    role: Option<Asked<Identity>>,
+    guards: Asked<Guards>,
+    preferences: Asked<Document>,
+    document: Option<Asked<Document>>,
+    bucket: Option<Asked<Bucket>>,
+    bucket_guards: Option<Asked<Guards>>,
+    keys: BTreeMap<Arc<str>, Asked<Key>>,
+    network: Option<Asked<Network>>,
+    caller: Option<Asked<Identity>>,
+    cluster: Option<Asked<Cluster>>,
+    stream: Option<Result<Option<LogStream>, CallError>>,
+}
+
+/// Asks everything that the due sessions need, side by side: one description for all sessions of an account and region,
+/// one look at each distinct node, role, document, bucket, key and network. An answer that is none leaves the evidence
+/// unknown (I11), and keeps nobody else waiting (I13).
 pub async fn gather<H: Hands>(
     hands: &H,
-    (account, region): (AccountId, &Arc<str>),
+    settings: &Settings,
+    wanted: &[EvidenceKind],
+    memory: &mut Memory,
     questions: &BTreeMap<SessionKey, Question>,
     now: Now,
 ) -> Vec<(SessionKey, Gathered)> {
-    let asked =
-        |wanted: Question| questions.iter().filter(move |(_, question)| **question == wanted).map(|(key, _)| key);
-    let living: BTreeSet<SessionKey> = asked(Question::Life).cloned().collect();
-    let mut lives = BTreeMap::new();
-    if !living.is_empty() {
-        match hands.describe(account, region, &living).await {
-            Ok(answers) => lives = answers,
-            Err(error) => tracing::warn!(%account, %region, %error, "sessions cannot be described"),
-        }
+    let round = Round { survey: Survey::new(hands, limit_of(settings)), settings, wanted };
+    let asked = rounds(questions.keys().cloned()).into_iter().map(|(place, keys)| {
+        let span = tracing::info_span!("gather", account = %place.0, region = %place.1);
+        round.of_place(place, keys, questions).instrument(span)
+    });
+    let told = join_all(asked).await.into_iter().flatten();
+    told.map(|told| conclude(told, settings, wanted, memory, now)).collect()
+}
+
+/// The core's judgement of what was told about one session.
+fn conclude(
+    told: Told,
+    settings: &Settings,
+    wanted: &[EvidenceKind],
+    memory: &mut Memory,
+    now: Now,
+) -> (SessionKey, Gathered) {
+    let mut gathered = Gathered { log: told.log, ..Gathered::new(now, told.life) };
+    if let (Life::Alive(described), Some(posture)) = (&gathered.life, told.posture) {
+        let facts = Facts {
+            key: &told.key,
+            described,
+            now,
+            settings,
+            node: posture.node.as_ref(),
+            role: posture.role.as_ref(),
+            guards: &posture.guards,
+            preferences: &posture.preferences,
+            document: posture.document.as_ref(),
+            bucket: posture.bucket.as_ref(),
+            bucket_guards: posture.bucket_guards.as_ref(),
+            keys: &posture.keys,
+            network: posture.network.as_ref(),
+            caller: posture.caller.as_ref(),
+            cluster: posture.cluster.as_ref(),
+            stream: posture.stream.as_ref(),
+        };
+        let (evidence, opens, depends) = (assess(&facts, wanted, memory), session_type(&facts), rests_on(&facts));
+        (gathered.evidence, gathered.session_type, gathered.depends) = (evidence, opens, depends);
     }
-    let mut nodes: BTreeMap<Arc<str>, Option<NodePosture>> = BTreeMap::new();
-    let mut preferences = None;
-    let mut gathered = Vec::new();
-    for key in &living {
-        let life = lives.remove(key).unwrap_or(Life::Unknown);
-        let (mut evidence, mut depends) = (BTreeMap::new(), BTreeSet::new());
-        if let Life::Alive(described) = &life {
-            if !nodes.contains_key(&described.target) {
-                let posture = hands.node(account, region, &described.target).await;
-                nodes.insert(Arc::clone(&described.target), posture.ok());
-            }
-            let posture = nodes.get(&described.target).and_then(Option::as_ref);
-            let preferences = match preferences {
-                Some(known) => known,
-                None => *preferences.insert(hands.preferences_as_wanted(account, region).await.ok().flatten()),
+    (told.key, gathered)
+}
+
+struct Round<'a, H> {
+    survey: Survey<'a, H>,
+    settings: &'a Settings,
+    wanted: &'a [EvidenceKind],
+}
+
+/// The answer about one of several nodes.
+fn one_of(nodes: &Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>, id: &str) -> Asked<Node> {
+    nodes.as_ref().map_err(|error| *error)?.get(id).cloned().ok_or(CallError::Gone)
+}
+
+impl<H: Hands> Round<'_, H> {
+    async fn of_place(
+        &self,
+        (account, region): (AccountId, Arc<str>),
+        keys: BTreeSet<SessionKey>,
+        questions: &BTreeMap<SessionKey, Question>,
+    ) -> Vec<Told> {
+        let (living, ended): (BTreeSet<SessionKey>, BTreeSet<SessionKey>) =
+            keys.into_iter().partition(|key| questions.get(key) == Some(&Question::Life));
+        let mut lives = BTreeMap::new();
+        if !living.is_empty() {
+            lives = self.survey.lives(account, &region, &living).await.unwrap_or_default();
+        }
+        let targets: BTreeSet<Arc<str>> = lives
+            .values()
+            .filter_map(|life| match life {
+                Life::Alive(described) if is_node(&described.target) => Some(Arc::clone(&described.target)),
+                Life::Alive(_) | Life::Ended(_) | Life::Unknown => None,
+            })
+            .collect();
+        let nodes = match targets.is_empty() {
+            true => Ok(BTreeMap::new()),
+            false => self.survey.nodes(account, &region, &targets).await,
+        };
+        let living = living.into_iter().map(|key| {
+            let life = lives.remove(&key).unwrap_or(Life::Unknown);
+            self.of_living(key, life, &nodes)
+        });
+        let ended = ended.into_iter().map(|key| {
+            let ended_at = match questions.get(&key) {
+                Some(Question::Log(ended_at)) => *ended_at,
+                Some(Question::Life) | None => None,
             };
-            evidence.insert(EvidenceKind::LogWritable, tri(posture.and_then(|posture| posture.log_writable)));
-            evidence.insert(EvidenceKind::DocumentAsWanted, tri(preferences));
-            let mut rests_on = |kind, id: &Arc<str>| depends.insert(Thing { kind, account, id: Arc::clone(id) });
-            rests_on(ThingKind::Node, &described.target);
-            rests_on(ThingKind::Document, &described.document);
-            if let Some(role) = posture.and_then(|posture| posture.role.as_ref()) {
-                rests_on(ThingKind::Role, role);
+            self.of_ended(key, ended_at)
+        });
+        let (mut told, logs) = futures_util::future::join(join_all(living), join_all(ended)).await;
+        told.extend(logs);
+        told
+    }
+
+    async fn of_living(
+        &self,
+        key: SessionKey,
+        life: Life,
+        nodes: &Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
+    ) -> Told {
+        let posture = match &life {
+            Life::Alive(described) => Some(Box::new(self.posture(&key, described, nodes).await)),
+            Life::Ended(_) | Life::Unknown => None,
+        };
+        Told { key, life, posture, log: LogLook::Unknown }
+    }
+
+    async fn posture(
+        &self,
+        key: &SessionKey,
+        described: &Described,
+        nodes: &Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
+    ) -> Posture {
+        let (survey, account, region) = (&self.survey, key.account, &key.region);
+        let node = is_node(&described.target).then(|| one_of(nodes, &described.target));
+        let known = node.as_ref().and_then(|node| node.as_ref().ok());
+        let role = known.and_then(|node| node.role.as_ref()).map(|(role, _)| Who::Role(Arc::clone(role)));
+        let network = known.and_then(|node| node.network.clone());
+        let preferences = survey.document(account, region, &PREFERENCES.into()).await;
+        let document = (!is_known_document(&described.document)).then(|| Arc::clone(&described.document));
+        let places = places(self.settings, &preferences, key);
+        let caller = who(&described.owner).filter(|_| self.asks_for_callers());
+        let cluster = cluster_of(&described.target);
+
+        let role = async { Some(survey.identity(account, role.as_ref()?).await) };
+        let network = async { Some(survey.network(account, region, network.as_ref()?).await) };
+        let document = async { Some(survey.document(account, region, document.as_ref()?).await) };
+        let caller = async { Some(survey.identity(account, caller.as_ref()?).await) };
+        let cluster = async { Some(survey.cluster(account, region, cluster.as_ref()?).await) };
+        let bucket = async {
+            let bucket = survey.bucket(places.bucket.as_ref()?).await;
+            let guards = match &bucket {
+                Ok(bucket) => survey.guards(bucket.account).await,
+                Err(error) => Err(*error),
+            };
+            let name = bucket.as_ref().ok().and_then(|bucket| bucket.key.clone());
+            let key = match name {
+                Some(name) => Some((Arc::clone(&name), survey.key(account, region, &name).await)),
+                None => None,
+            };
+            Some((bucket, guards, key))
+        };
+        let keys =
+            join_all(places.keys.iter().map(async |name| (Arc::clone(name), survey.key(account, region, name).await)));
+        let first = futures_util::future::join5(role, network, document, caller, cluster);
+        let second = futures_util::future::join4(bucket, keys, survey.guards(account), self.stream(key, &places));
+        let ((role, network, document, caller, cluster), (bucket, keys, guards, stream)) =
+            futures_util::future::join(first, second).await;
+        let mut keys: BTreeMap<_, _> = keys.into_iter().collect();
+        let (bucket, bucket_guards, bucket_key) = match bucket {
+            Some((bucket, guards, key)) => (Some(bucket), Some(guards), key),
+            None => (None, None, None),
+        };
+        keys.extend(bucket_key);
+        Posture {
+            node,
+            role,
+            guards,
+            preferences,
+            document,
+            bucket,
+            bucket_guards,
+            keys,
+            network,
+            caller,
+            cluster,
+            stream,
+        }
+    }
+
+    /// Policies of callers cost calls: they are asked for where some control or setting is about them.
+    fn asks_for_callers(&self) -> bool {
+        let posture = &self.settings.posture;
+        let named = |kind, roles: &[Arc<str>]| self.wanted.contains(&kind) && !roles.is_empty();
+        self.wanted.contains(&EvidenceKind::DocumentsChecked)
+            || self.wanted.contains(&EvidenceKind::DocumentsExplicit)
+            || named(EvidenceKind::TagMatches, &posture.third_party_roles)
+            || named(EvidenceKind::RunAsAsPrescribed, &posture.run_as_roles)
+    }
+
+    async fn stream(&self, key: &SessionKey, places: &Places) -> Option<Result<Option<LogStream>, CallError>> {
+        let (group, stream) = (places.log_group.as_ref()?, places.stream.as_ref()?);
+        Some(self.survey.stream(key.account, &key.region, group, stream).await)
+    }
+
+    async fn of_ended(&self, key: SessionKey, ended_at: Option<EventTime>) -> Told {
+        let preferences = self.survey.document(key.account, &key.region, &PREFERENCES.into()).await;
+        let places = places(self.settings, &preferences, &key);
+        let object = self.object(&key, &places, ended_at).await;
+        let stream = self.stream(&key, &places).await.map(|stream| {
+            let group = places.log_group.as_deref().unwrap_or_default();
+            let name = places.stream.as_deref().unwrap_or_default();
+            match stream {
+                Ok(stream) => judge_stream(group, name, stream.as_ref(), ended_at, self.settings),
+                Err(_) => LogLook::Unknown,
+            }
+        });
+        let log = combine_logs(object, stream);
+        Told { key, life: Life::Unknown, posture: None, log }
+    }
+
+    /// Looks under each key the log may have, until it is found.
+    async fn object(&self, key: &SessionKey, places: &Places, ended_at: Option<EventTime>) -> Option<LogLook> {
+        let bucket = places.bucket.as_ref()?;
+        let mut unknown = false;
+        for object_key in &places.object_keys {
+            match self.survey.object(key.account, bucket, object_key).await {
+                Ok(Some(object)) => {
+                    // Where a prefix is wanted, it stands first.
+                    let wanted = match self.settings.posture.preferences.s3_prefix {
+                        Some(_) => places.object_keys.get(..1).unwrap_or_default(),
+                        None => &places.object_keys,
+                    };
+                    return Some(judge_object(key, bucket, object_key, wanted, &object, ended_at, self.settings));
+                }
+                Ok(None) => {}
+                Err(_) => unknown = true,
             }
         }
-        gathered.push((key.clone(), Gathered { at: now, life, evidence, depends, log: LogLook::Unknown }));
+        let first = places.object_keys.first().map_or("", |key| key.as_str());
+        Some(if unknown {
+            LogLook::Unknown
+        } else {
+            LogLook::Absent(format!("no object s3://{bucket}/{first}").into())
+        })
     }
-    for key in asked(Question::Log) {
-        let log = hands.look(key).await.unwrap_or(LogLook::Unknown);
-        let (evidence, depends) = (BTreeMap::new(), BTreeSet::new());
-        gathered.push((key.clone(), Gathered { at: now, life: Life::Unknown, evidence, depends, log }));
+}
+
+/// The preferences document, or one of AWS itself, whose names nobody else can use.
+fn is_known_document(document: &str) -> bool {
+    let name = document.rsplit('/').next().unwrap_or(document);
+    name.is_empty() || name == PREFERENCES || name.starts_with("AWS-") || name.starts_with("Amazon")
+}
+
+/// An instance or a hybrid node.
+fn is_node(target: &str) -> bool {
+    target.starts_with("i-") || target.starts_with("mi-")
+}
+
+/// The cluster in `ecs:<cluster>_<task>_<runtime>`, which may hold underscores itself.
+fn cluster_of(target: &str) -> Option<Arc<str>> {
+    let parts = target.strip_prefix("ecs:")?;
+    let (rest, _runtime) = parts.rsplit_once('_')?;
+    let (cluster, _task) = rest.rsplit_once('_')?;
+    (!cluster.is_empty()).then(|| cluster.into())
+}
+
+/// The role or user behind an ARN.
+fn who(arn: &str) -> Option<Who> {
+    let resource = arn.splitn(6, ':').nth(5)?;
+    let (form, rest) = resource.split_once('/')?;
+    match form {
+        "assumed-role" => rest.split('/').next().map(|role| Who::Role(role.into())),
+        "role" => rest.rsplit('/').next().map(|role| Who::Role(role.into())),
+        "user" => rest.rsplit('/').next().map(|user| Who::User(user.into())),
+        _ => None,
     }
-    gathered
 }

@@ -1,6 +1,7 @@
 //! Performs effects. An executor has no choice to make: what it is given is to be done, once or many times.
 
 mod evidence;
+mod survey;
 
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use sessionwarden_machine::{
 };
 
 pub use evidence::{Question, gather};
+pub use survey::within;
+pub(crate) use survey::{Survey, limit_of};
 
 use crate::{
     audit::{AuditEntry, AuditError, AuditFile, AuditKind},

@@ -12,7 +12,10 @@ use sessionwarden_store::Store;
 use tracing::Instrument;
 
 use super::{HandleError, Handler, Inbox, News};
-use crate::{effects::result_of, ports::Hands};
+use crate::{
+    effects::{limit_of, result_of, within},
+    ports::Hands,
+};
 
 impl<S: Store, H: Hands> Handler<S, H> {
     /// Performs effects, and returns their results as news.
@@ -41,6 +44,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
         let writing = tracing::info_span!("report", effects = every.len());
         let written: BTreeSet<EffectId> = writing.in_scope(|| self.reports.write(&every, now))?.into_iter().collect();
+        let limit = limit_of(&self.settings);
         let mut inbox = Inbox::new();
         for (subject, effects) in all {
             let mut news = Vec::new();
@@ -61,7 +65,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     Effect::Terminate { id, session, .. } => {
                         let Some(hands) = &self.hands else { continue };
                         let span = tracing::info_span!("terminate", effect = %id, %session);
-                        let result = result_of(hands.terminate(session).instrument(span).await);
+                        let result = result_of(within(limit, hands.terminate(session)).instrument(span).await);
                         self.metrics.termination(name_of(&result));
                         news.push(News::Session(Input::Tried { result: result.clone() }));
                         ("terminate", name_of(&result))
@@ -69,14 +73,14 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     Effect::Quarantine { id, account } => {
                         let Some(hands) = &self.hands else { continue };
                         let span = tracing::info_span!("quarantine", effect = %id, %account);
-                        let result = result_of(hands.lock(*account).instrument(span).await);
+                        let result = result_of(within(limit, hands.lock(*account)).instrument(span).await);
                         news.push(News::Account(AccountInput::LockTried(result.clone())));
                         ("quarantine", name_of(&result))
                     }
                     Effect::Release { id, account } => {
                         let Some(hands) = &self.hands else { continue };
                         let span = tracing::info_span!("release", effect = %id, %account);
-                        let result = result_of(hands.unlock(*account).instrument(span).await);
+                        let result = result_of(within(limit, hands.unlock(*account)).instrument(span).await);
                         news.push(News::Account(AccountInput::ReleaseTried(result.clone())));
                         ("release", name_of(&result))
                     }

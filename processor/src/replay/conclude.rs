@@ -7,7 +7,7 @@ use std::{
 
 use sessionwarden_machine::{
     account::{Decision, Fleet, by_account, decide, first_crossing},
-    compliance::{Judge, Verdicts},
+    compliance::Verdicts,
     effect::{Counted, Effect, Mode, Response},
     ids::{AccountId, Now},
     incident::Incident,
@@ -16,11 +16,15 @@ use sessionwarden_machine::{
 };
 
 use super::{
-    ReplayError, Summary,
+    Options, ReplayError, Summary,
     fold::{PARTS, Part, merge_incident},
+    past::Past,
     summary::Crossed,
 };
 use crate::feed::FeedSink;
+
+/// How many sessions are told of a snapshot at one time.
+const TOLD_AT_ONCE: usize = 4_096;
 
 type Gathered = (Vec<Part>, BTreeMap<Arc<str>, Incident>);
 
@@ -44,11 +48,11 @@ pub(super) struct Concluded {
 
 pub(super) fn conclude(
     gathered: Vec<Gathered>,
-    judge: &Arc<Judge>,
+    options: &Options,
     settings: &Settings,
-    threads: usize,
     keep: bool,
 ) -> Result<Concluded, ReplayError> {
+    let (judge, threads) = (&options.judge, options.threads.max(1));
     let mut incidents = BTreeMap::new();
     let mut parts: Vec<Vec<Part>> = std::iter::repeat_with(Vec::new).take(PARTS).collect();
     for (theirs, opened) in gathered {
@@ -59,7 +63,12 @@ pub(super) fn conclude(
             merge_incident(&mut incidents, cause, incident);
         }
     }
-    let concluded = spread(parts, threads, judge, |parts, verdicts| conclude_part(parts, verdicts, settings, keep))?;
+    let desk = || Desk {
+        verdicts: Verdicts::new(Arc::clone(judge)),
+        past: options.snapshot.as_deref().map(Past::new),
+        settings,
+    };
+    let concluded = spread(parts, threads, desk, |parts, desk| conclude_part(parts, desk, keep))?;
 
     let mut total = Summary { policy: judge.policy_hash().to_string(), ..Summary::default() };
     let (mut counted, mut accounts, mut sessions) = (Vec::new(), BTreeSet::new(), Vec::new());
@@ -85,17 +94,23 @@ pub(super) fn conclude(
     Ok(Concluded { summary: total, sessions, incidents })
 }
 
-/// Runs `work` on every part, on so many threads, each of which remembers its verdicts from one part to the next.
-fn spread(
+/// What one thread judges with; it remembers its answers from one part to the next.
+struct Desk<'a> {
+    verdicts: Verdicts,
+    past: Option<Past<'a>>,
+    settings: &'a Settings,
+}
+
+/// Runs `work` on every part, on so many threads.
+fn spread<'a>(
     parts: Vec<Vec<Part>>,
     threads: usize,
-    judge: &Arc<Judge>,
-    work: impl Fn(Vec<Part>, &mut Verdicts) -> PartSummary + Sync,
+    desk: impl Fn() -> Desk<'a> + Sync,
+    work: impl Fn(Vec<Part>, &mut Desk<'a>) -> Result<PartSummary, ReplayError> + Sync,
 ) -> Result<Vec<PartSummary>, ReplayError> {
-    let memory = || Verdicts::new(Arc::clone(judge));
     if threads == 1 {
-        let mut verdicts = memory();
-        return Ok(parts.into_iter().map(|parts| work(parts, &mut verdicts)).collect());
+        let mut desk = desk();
+        return parts.into_iter().map(|parts| work(parts, &mut desk)).collect();
     }
     let queue = std::sync::Mutex::new(parts);
     std::thread::scope(|scope| {
@@ -103,43 +118,62 @@ fn spread(
             .map(|_| {
                 scope.spawn(|| {
                     let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-                    let mut verdicts = memory();
-                    std::iter::from_fn(next).map(|parts| work(parts, &mut verdicts)).collect::<Vec<_>>()
+                    let mut desk = desk();
+                    std::iter::from_fn(next).map(|parts| work(parts, &mut desk)).collect::<Vec<_>>()
                 })
             })
             .collect();
         let done: Result<Vec<_>, _> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        done.map(|done| done.into_iter().flatten().collect()).map_err(|_| ReplayError::Thread)
+        done.map_err(|_| ReplayError::Thread)?.into_iter().flatten().collect()
     })
 }
 
-fn conclude_part(parts: Vec<Part>, verdicts: &mut Verdicts, settings: &Settings, keep: bool) -> PartSummary {
+fn conclude_part(parts: Vec<Part>, desk: &mut Desk<'_>, keep: bool) -> Result<PartSummary, ReplayError> {
     let Some(mut all) = parts.into_iter().reduce(|mut all, part| {
         all.merge(part);
         all
     }) else {
-        return PartSummary::default();
+        return Ok(PartSummary::default());
     };
     let mut out = PartSummary::default();
-    let summary = &mut out.summary;
-    summary.events.relevant = all.events.len() as u64;
-    summary.refused_calls = all.refused.len() as u64;
+    out.summary.events.relevant = all.events.len() as u64;
+    out.summary.refused_calls = all.refused.len() as u64;
     all.events = std::collections::HashSet::default();
-    for mut session in all.sessions.drain() {
-        let verdict = session.judge(&mut Rules { verdicts, settings });
+    let mut sessions = all.sessions.drain();
+    if desk.past.is_none() {
+        sessions.for_each(|session| out.take(session, desk, keep));
+        return Ok(out);
+    }
+    loop {
+        let mut some: Vec<Box<Session>> = sessions.by_ref().take(TOLD_AT_ONCE).collect();
+        if some.is_empty() {
+            return Ok(out);
+        }
+        if let Some(past) = &mut desk.past {
+            past.tell(&mut some, desk.settings, desk.verdicts.judge()).map_err(ReplayError::Runtime)?;
+        }
+        some.into_iter().for_each(|session| out.take(session, desk, keep));
+    }
+}
+
+impl PartSummary {
+    /// Judges one session and counts it.
+    fn take(&mut self, mut session: Box<Session>, desk: &mut Desk<'_>, keep: bool) {
+        let summary = &mut self.summary;
+        let verdict = session.judge(&mut Rules { verdicts: &mut desk.verdicts, settings: desk.settings });
         summary.sessions.seen += 1;
         summary.sessions.open += u64::from(session.is_open());
         summary.sessions.waived += u64::from(!verdict.waived.is_empty());
-        out.accounts.insert(session.key.account);
+        self.accounts.insert(session.key.account);
         for open in &verdict.unproven {
             let needs = open.needs.iter().map(|kind| kind.as_str());
-            match out.unproven.get_mut(&open.control) {
+            match self.unproven.get_mut(&open.control) {
                 Some(known) => known.extend(needs),
-                None => drop(out.unproven.insert(Arc::clone(&open.control), needs.collect())),
+                None => drop(self.unproven.insert(Arc::clone(&open.control), needs.collect())),
             }
         }
+        summary.sessions.violating += u64::from(session.is_violating());
         if let Some(violations) = &session.violations {
-            summary.sessions.violating += 1;
             for (control, violation) in violations.iter() {
                 *summary.sessions.by_control.entry(control.to_string()).or_default() += 1;
                 if violation.response == Response::Incident {
@@ -147,13 +181,12 @@ fn conclude_part(parts: Vec<Part>, verdicts: &mut Verdicts, settings: &Settings,
                     *summary.incidents_by_cause.entry(control.to_string()).or_default() += 1;
                 }
             }
-            out.counted.extend(session.counted());
+            self.counted.extend(session.counted());
         }
-        if keep && (settings.activity || session.is_violating()) {
-            out.sessions.push(session);
+        if keep && (desk.settings.activity || session.violations.is_some()) {
+            self.sessions.push(session);
         }
     }
-    out
 }
 
 fn add(total: &mut Summary, part: &Summary) {

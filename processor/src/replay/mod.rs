@@ -5,6 +5,7 @@
 
 mod conclude;
 mod fold;
+mod past;
 mod summary;
 
 use std::{
@@ -24,6 +25,7 @@ pub use summary::{Accounts, Crossed, Events, Sessions, Summary, cpu_seconds, pea
 use crate::{
     feed::{FeedSink, FileError},
     input::{Chunk, InputFile, Parked, ParkedFile, Reader, Truncated, plan_chunks},
+    snapshot::Snapshot,
 };
 use fold::{Counts, Fold};
 
@@ -34,6 +36,8 @@ pub struct Options {
     pub judge: Arc<Judge>,
     /// The settings of the core; the organisation is not asked, whatever they say.
     pub settings: Settings,
+    /// What the organisation was like, as it was once written down; without it evidence stays unknown.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// Which events.
     pub period: Period,
     /// How many threads.
@@ -64,6 +68,9 @@ pub enum ReplayError {
     /// A thread died.
     #[error("a reading thread ended before its time")]
     Thread,
+    /// The machine gives no timers.
+    #[error("cannot start a runtime: {0}")]
+    Runtime(std::io::Error),
 }
 
 /// How far a replay is.
@@ -113,7 +120,7 @@ pub fn replay(
     })?;
     on_progress(&progress);
     let (totals, parked) = number(files, counts.drain(..).flatten().collect(), &work, &progress.bytes);
-    let concluded = conclude::conclude(folds, &options.judge, &settings, options.threads.max(1), feed.is_some())?;
+    let concluded = conclude::conclude(folds, options, &settings, feed.is_some())?;
     let mut summary = concluded.summary;
     summary.bytes = progress.bytes.load(Ordering::Relaxed);
     summary.count(&totals);

@@ -69,7 +69,7 @@ impl Board {
             Phase::Terminating => Verdict::Terminating,
             _ if session.is_violating() => Verdict::Violating,
             Phase::Observed | Phase::Live | Phase::AwaitingLog | Phase::Closed(_) => {
-                match (gathered || !settings.organization, verdict.unproven.is_empty()) {
+                match (gathered || !settings.organization, verdict.unproven.iter().all(|open| !open.pressing)) {
                     (false, _) => Verdict::Pending,
                     (true, true) => Verdict::Compliant,
                     (true, false) => Verdict::Unknown,

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use foldhash::fast::FixedState;
 use sessionwarden_machine::{
     decode::{Decoded, Decoder, Observation, Piece, Poison, Splitter, What},
-    ids::{EventId, EventTime, Names, Now, Subject},
+    ids::{EventId, EventTime, Names, Now, Subject, ThingKind},
     incident::{changed_thing, incidents_of},
+    posture::sessions_of_key,
     session::{Input, Rules, SessionEvent},
 };
 use sessionwarden_store::Store;
@@ -66,7 +67,7 @@ impl Ingest {
         now: Now,
     ) -> Result<(), IngestError> {
         let mut inbox = Inbox::new();
-        let mut things = Vec::new();
+        let (mut things, mut logs) = (Vec::new(), Vec::new());
         let mut newest: Option<EventTime> = None;
         let before = *position;
         for candidate in candidates {
@@ -77,7 +78,11 @@ impl Ingest {
                     Found::Relevant(seen) => {
                         newest = newest.max(Some(seen.at));
                         self.route(&seen, handler, &mut inbox, position);
-                        things.extend(changed_thing(&seen, &mut self.names));
+                        let thing = changed_thing(&seen, &mut self.names);
+                        if let (Some(thing), What::Change { kind: ThingKind::LogObject, id }) = (&thing, &seen.what) {
+                            logs.push((sessions_of_key(id, &handler.regions), thing.clone()));
+                        }
+                        things.extend(thing);
                     }
                     Found::Ignored => position.ignored += 1,
                     Found::Unreadable { bytes, begin, why } => {
@@ -89,7 +94,16 @@ impl Ingest {
         }
         for thing in things {
             for subject in handler.disturbed_by(&thing).await? {
-                inbox.entry(subject).or_default().push(News::Session(Input::Disturbed));
+                inbox.entry(subject).or_default().push(News::Session(Input::Changed(thing.clone())));
+            }
+        }
+        // TH24: whoever writes or deletes a log makes its session look at it again.
+        for (keys, thing) in logs {
+            for key in keys {
+                let subject = Subject::Session(key);
+                if handler.load(&subject).await?.is_some() {
+                    inbox.entry(subject).or_default().push(News::Session(Input::Changed(thing.clone())));
+                }
             }
         }
         if position.poison > before.poison {

@@ -63,8 +63,8 @@ fn add<S: Store, H: Hands>(summary: &mut Summary, handler: &mut Handler<S, H>, s
             sessions.seen += 1;
             sessions.open += u64::from(session.is_open());
             sessions.waived += u64::from(!verdict.waived.is_empty());
+            sessions.violating += u64::from(session.is_violating());
             if let Some(violations) = &session.violations {
-                sessions.violating += 1;
                 for control in violations.keys() {
                     *sessions.by_control.entry(control.to_string()).or_default() += 1;
                 }

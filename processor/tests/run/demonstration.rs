@@ -58,7 +58,7 @@ async fn a_minute<S: Store + Clone>(store: S, seed: u64) {
     assert!(compliant.len() >= 10, "seed {seed}: {} compliant", compliant.len());
     for session in &compliant {
         assert!(!session.is_violating(), "{}", session.key);
-        let log = session.seen.as_ref().unwrap().log.expect("a log");
+        let log = session.seen.as_ref().unwrap().log.clone().expect("a log");
         assert!(log.size_bytes > 0 && log.written_at >= session.ended_at().unwrap());
     }
 

@@ -10,11 +10,12 @@ use std::{
 
 use sessionwarden::{
     local::LocalOrganization,
-    ports::{CallError, Logs, NodePosture, Organization, Posture, Sessions},
+    ports::{CallError, Documents, Identities, LogPlaces, Logs, Nodes, Organization, Sessions},
 };
 use sessionwarden_machine::{
     ids::{AccountId, SessionKey},
-    session::{Described, Life, LogLook},
+    posture::{Bucket, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who},
+    session::{Described, Life},
 };
 
 /// Which port is called.
@@ -23,9 +24,16 @@ pub(crate) enum Port {
     Describe,
     Active,
     Terminate,
-    Node,
-    Preferences,
-    Look,
+    Nodes,
+    Network,
+    Cluster,
+    Identity,
+    Guards,
+    Document,
+    Bucket,
+    Key,
+    Object,
+    Stream,
     Places,
     Lock,
     Unlock,
@@ -40,6 +48,8 @@ pub(crate) enum Fate {
     Fails(CallError),
     /// It answers success and does nothing.
     Pretends,
+    /// It never answers.
+    Hangs,
 }
 
 type Script = dyn Fn(Port, Option<AccountId>, i64) -> Fate + Send + Sync;
@@ -54,6 +64,7 @@ pub(crate) struct Hands {
     /// Milliseconds since the start.
     pub(crate) clock: Arc<AtomicI64>,
     calls: Arc<Mutex<Vec<Call>>>,
+    asked: Arc<Mutex<BTreeMap<Port, u64>>>,
 }
 
 impl Hands {
@@ -61,7 +72,7 @@ impl Hands {
         inner: LocalOrganization,
         script: impl Fn(Port, Option<AccountId>, i64) -> Fate + Send + Sync + 'static,
     ) -> Self {
-        Self { inner, script: Arc::new(script), clock: Arc::default(), calls: Arc::default() }
+        Self { inner, script: Arc::new(script), clock: Arc::default(), calls: Arc::default(), asked: Arc::default() }
     }
 
     /// Calls that would change something, in order.
@@ -78,22 +89,30 @@ impl Hands {
         (self.script)(port, account, self.clock.load(Ordering::Relaxed))
     }
 
-    fn ask(&self, port: Port, account: AccountId) -> Result<(), CallError> {
-        match self.fate(port, Some(account)) {
+    async fn ask(&self, port: Port, account: impl Into<Option<AccountId>>) -> Result<(), CallError> {
+        *self.asked.lock().unwrap().entry(port).or_default() += 1;
+        match self.fate(port, account.into()) {
             Fate::Answered => Ok(()),
             Fate::Fails(error) => Err(error),
             Fate::Pretends => panic!("a question cannot be answered by pretending"),
+            Fate::Hangs => std::future::pending().await,
         }
     }
 
+    /// How many questions each port was asked.
+    pub(crate) fn asked(&self) -> BTreeMap<Port, u64> {
+        self.asked.lock().unwrap().clone()
+    }
+
     /// Whether the call is to go through.
-    fn change(&self, port: Port, account: AccountId, what: String) -> Result<bool, CallError> {
+    async fn change(&self, port: Port, account: AccountId, what: String) -> Result<bool, CallError> {
         let fate = self.fate(port, Some(account));
         self.calls.lock().unwrap().push((self.clock.load(Ordering::Relaxed), port, what, fate));
         match fate {
             Fate::Answered => Ok(true),
             Fate::Pretends => Ok(false),
             Fate::Fails(error) => Err(error),
+            Fate::Hangs => std::future::pending().await,
         }
     }
 }
@@ -105,39 +124,91 @@ impl Sessions for Hands {
         region: &str,
         sessions: &BTreeSet<SessionKey>,
     ) -> Result<BTreeMap<SessionKey, Life>, CallError> {
-        self.ask(Port::Describe, account)?;
+        self.ask(Port::Describe, account).await?;
         self.inner.describe(account, region, sessions).await
     }
 
     async fn active(&self, account: AccountId, region: &str) -> Result<Vec<(SessionKey, Described)>, CallError> {
-        self.ask(Port::Active, account)?;
+        self.ask(Port::Active, account).await?;
         self.inner.active(account, region).await
     }
 
     async fn terminate(&self, session: &SessionKey) -> Result<(), CallError> {
-        if self.change(Port::Terminate, session.account, session.to_string())? {
+        if self.change(Port::Terminate, session.account, session.to_string()).await? {
             self.inner.terminate(session).await?;
         }
         Ok(())
     }
 }
 
-impl Posture for Hands {
-    async fn node(&self, account: AccountId, region: &str, node: &str) -> Result<NodePosture, CallError> {
-        self.ask(Port::Node, account)?;
-        self.inner.node(account, region, node).await
+impl Nodes for Hands {
+    async fn nodes(
+        &self,
+        account: AccountId,
+        region: &str,
+        nodes: &BTreeSet<Arc<str>>,
+    ) -> Result<BTreeMap<Arc<str>, Node>, CallError> {
+        self.ask(Port::Nodes, account).await?;
+        self.inner.nodes(account, region, nodes).await
     }
 
-    async fn preferences_as_wanted(&self, account: AccountId, region: &str) -> Result<Option<bool>, CallError> {
-        self.ask(Port::Preferences, account)?;
-        self.inner.preferences_as_wanted(account, region).await
+    async fn network(&self, account: AccountId, region: &str, network: &str) -> Result<Network, CallError> {
+        self.ask(Port::Network, account).await?;
+        self.inner.network(account, region, network).await
+    }
+
+    async fn cluster(&self, account: AccountId, region: &str, cluster: &str) -> Result<Cluster, CallError> {
+        self.ask(Port::Cluster, account).await?;
+        self.inner.cluster(account, region, cluster).await
+    }
+}
+
+impl Identities for Hands {
+    async fn identity(&self, account: AccountId, who: &Who) -> Result<Identity, CallError> {
+        self.ask(Port::Identity, account).await?;
+        self.inner.identity(account, who).await
+    }
+
+    async fn guards(&self, account: AccountId) -> Result<Guards, CallError> {
+        self.ask(Port::Guards, account).await?;
+        self.inner.guards(account).await
+    }
+}
+
+impl Documents for Hands {
+    async fn document(&self, account: AccountId, region: &str, document: &str) -> Result<Document, CallError> {
+        self.ask(Port::Document, account).await?;
+        self.inner.document(account, region, document).await
+    }
+}
+
+impl LogPlaces for Hands {
+    async fn bucket(&self, bucket: &str) -> Result<Bucket, CallError> {
+        self.ask(Port::Bucket, None).await?;
+        self.inner.bucket(bucket).await
+    }
+
+    async fn key(&self, account: AccountId, region: &str, key: &str) -> Result<Key, CallError> {
+        self.ask(Port::Key, account).await?;
+        self.inner.key(account, region, key).await
     }
 }
 
 impl Logs for Hands {
-    async fn look(&self, session: &SessionKey) -> Result<LogLook, CallError> {
-        self.ask(Port::Look, session.account)?;
-        self.inner.look(session).await
+    async fn object(&self, bucket: &str, key: &str) -> Result<Option<LogObject>, CallError> {
+        self.ask(Port::Object, None).await?;
+        self.inner.object(bucket, key).await
+    }
+
+    async fn stream(
+        &self,
+        account: AccountId,
+        region: &str,
+        group: &str,
+        stream: &str,
+    ) -> Result<Option<LogStream>, CallError> {
+        self.ask(Port::Stream, account).await?;
+        self.inner.stream(account, region, group, stream).await
     }
 }
 
@@ -146,18 +217,19 @@ impl Organization for Hands {
         match self.fate(Port::Places, None) {
             Fate::Fails(error) => Err(error),
             Fate::Answered | Fate::Pretends => self.inner.places().await,
+            Fate::Hangs => std::future::pending().await,
         }
     }
 
     async fn lock(&self, account: AccountId) -> Result<(), CallError> {
-        if self.change(Port::Lock, account, account.to_string())? {
+        if self.change(Port::Lock, account, account.to_string()).await? {
             self.inner.lock(account).await?;
         }
         Ok(())
     }
 
     async fn unlock(&self, account: AccountId) -> Result<(), CallError> {
-        if self.change(Port::Unlock, account, account.to_string())? {
+        if self.change(Port::Unlock, account, account.to_string()).await? {
             self.inner.unlock(account).await?;
         }
         Ok(())

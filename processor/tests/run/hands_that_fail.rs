@@ -32,7 +32,7 @@ async fn evidence_that_cannot_be_had_is_neither_compliance_nor_violation() {
     for error in [CallError::Throttled, CallError::Denied, CallError::Unknown] {
         let folder = tempfile::tempdir().unwrap();
         let script = move |port, _, at_ms| match port {
-            Port::Node if at_ms < 25_000 => Fate::Fails(error),
+            Port::Identity if at_ms < 25_000 => Fate::Fails(error),
             _ => Fate::Answered,
         };
         let short = |settings: &mut sessionwarden_machine::settings::Settings| settings.evidence_unknown_ms_max = 5_000;
@@ -62,7 +62,7 @@ async fn evidence_that_cannot_be_had_is_neither_compliance_nor_violation() {
 async fn sessions_that_cannot_be_described_are_judged_when_they_can() {
     let folder = tempfile::tempdir().unwrap();
     let script = |port, _, at_ms| match port {
-        Port::Describe | Port::Active | Port::Look if (3_000..20_000).contains(&at_ms) => {
+        Port::Describe | Port::Active | Port::Object | Port::Stream if (3_000..20_000).contains(&at_ms) => {
             Fate::Fails(CallError::Throttled)
         }
         _ => Fate::Answered,

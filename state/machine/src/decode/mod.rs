@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use crate::ids::{AccountId, EventId, EventTime, ThingKind};
 
 pub use filter::Screen;
-pub(crate) use observe::PREFERENCES;
+pub use observe::PREFERENCES;
 pub use split::{Piece, Splitter, VALUE_BYTES_MAX};
 
 /// AWS's limit for a session id, in characters.

@@ -16,7 +16,7 @@ use crate::ids::{AccountId, EventId, EventTime};
 const DEPTH_MAX: usize = 4;
 
 /// The name of the document that holds an account's Session Manager preferences.
-pub(crate) const PREFERENCES: &str = "SSM-SessionManagerRunShell";
+pub const PREFERENCES: &str = "SSM-SessionManagerRunShell";
 
 type Each<'e, 'a> = &'e mut dyn FnMut(Decoded<'a>);
 

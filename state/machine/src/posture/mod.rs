@@ -14,6 +14,7 @@ mod facts;
 mod log;
 mod memory;
 mod places;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 

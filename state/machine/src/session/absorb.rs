@@ -124,7 +124,6 @@ impl Session {
             | Input::Gathered(_)
             | Input::Tried { .. }
             | Input::Done(_)
-            | Input::Disturbed
             | Input::Changed(_)
             | Input::Wake => None,
         };
@@ -146,7 +145,6 @@ impl Session {
             Input::Gathered(gathered) => self.absorb_gathered(*gathered),
             Input::Tried { result } => self.absorb_tried(result, now),
             Input::Done(effects) => self.absorb_done(&effects),
-            Input::Disturbed => latest(&mut self.seen_mut().disturbed_at, now),
             Input::Changed(thing) => {
                 let seen = self.seen_mut();
                 latest(&mut seen.disturbed_at, now);

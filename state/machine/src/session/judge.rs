@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     compliance::{Answer, Evidence, EvidenceKind, SessionFacts, Tri, Verdicts},
+    effect::Response,
     ids::{EventId, EventTime, Now},
     settings::Settings,
 };
@@ -30,6 +31,8 @@ pub struct Unproven {
     pub control: Arc<str>,
     /// The evidence it needs.
     pub needs: Vec<EvidenceKind>,
+    /// It asks for more than a report.
+    pub pressing: bool,
 }
 
 /// A control that would be violated, and that a waiver excuses for now.
@@ -154,8 +157,9 @@ impl Session {
             // Whichever way it is decided, a waiver that still works excuses it.
             let excused = judge.first_unexcused(&open.waivers, alive_until) > alive_until;
             if !excused && !verdict.violated.iter().any(|(control, ..)| *control == open.control) {
-                let control = Arc::clone(&judge.control(open.control).id);
-                verdict.unproven.push(Unproven { control, needs: open.needs.clone() });
+                let control = judge.control(open.control);
+                let pressing = control.response != Response::Report;
+                verdict.unproven.push(Unproven { control: Arc::clone(&control.id), needs: open.needs.clone(), pressing });
             }
         }
         let answers = if asking { self.last_answers(judge.pressing_evidence(), &verdict.unproven) } else { Vec::new() };

@@ -221,8 +221,6 @@ pub enum Input {
     },
     /// Effects that are durable now.
     Done(Vec<EffectId>),
-    /// Something it rests on changed.
-    Disturbed,
     /// This thing changed, and it rests on it, or it is its log.
     Changed(Thing),
     /// Nothing new: judge again, because time has passed or the policy has changed.

@@ -35,13 +35,13 @@ pub enum Phase {
 /// How a closed session came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// Every control holds, and the log is there.
+    /// Every control that asks for more than a report holds, and the log is there.
     Compliant,
-    /// At least one control was violated.
+    /// At least one of them was violated.
     Violated,
     /// No log came.
     LogMissing,
-    /// Nothing was violated, but not everything could be checked.
+    /// None of them was violated, but not everything could be checked.
     Unproven,
 }
 
@@ -154,9 +154,9 @@ impl Session {
         self.born_at().is_some() && self.ended_at().is_none()
     }
 
-    /// Whether any control was found violated.
+    /// Whether any control was found violated that asks for more than a report.
     pub fn is_violating(&self) -> bool {
-        self.violations.is_some()
+        self.violations.iter().flat_map(|found| found.values()).any(|violation| violation.response != Response::Report)
     }
 
     fn asks_for(&self, response: Response) -> bool {
@@ -241,7 +241,7 @@ impl Session {
         }
         let log_expected = self.log_expected(settings);
         let logged = self.log().map_or(!log_expected, |log| log.flaws.is_empty());
-        let proven = verdict.unproven.is_empty() && self.is_opened() && logged;
+        let proven = verdict.unproven.iter().all(|open| !open.pressing) && self.is_opened() && logged;
         Phase::Closed(match (log_expected && self.log_missing(settings), self.is_violating(), proven) {
             (true, ..) => Outcome::LogMissing,
             (false, true, _) => Outcome::Violated,

@@ -158,7 +158,7 @@ fn a_disturbed_session_is_due_now_and_again_a_little_later() {
     let mut one = session();
     desk.play(&mut one, [(0, start(0)), (5, alive(5, &GOOD))]);
     assert_eq!(desk.due_ms(&one), Some(20_000));
-    desk.step(&mut one, Input::Disturbed, 8);
+    desk.step(&mut one, changed("web"), 8);
     assert_eq!(desk.due_ms(&one), Some(8_000));
     desk.step(&mut one, alive(8, &GOOD), 8);
     assert_eq!(desk.due_ms(&one), Some(13_000));
@@ -167,10 +167,7 @@ fn a_disturbed_session_is_due_now_and_again_a_little_later() {
     desk.step(&mut one, alive(13, &GOOD), 13);
     assert_eq!(desk.due_ms(&one), Some(28_000));
     // Detach, use, attach again: the answer between the two counts, although the last one is yes.
-    desk.play(
-        &mut one,
-        [(14, Input::Disturbed), (14, alive(14, &BAD)), (15, Input::Disturbed), (19, alive(19, &GOOD))],
-    );
+    desk.play(&mut one, [(14, changed("web")), (14, alive(14, &BAD)), (15, changed("web")), (19, alive(19, &GOOD))]);
     assert_eq!(violated(&one), ["SW-LOG-01"]);
 }
 
@@ -196,7 +193,7 @@ fn questions_without_an_answer_are_asked_less_often() {
     }
     assert_eq!(looks, [20, 35, 65, 125, 245, 365, 485]);
     // R-W17: a change does not wait for that …
-    desk.step(&mut one, Input::Disturbed, 490);
+    desk.step(&mut one, changed("web"), 490);
     assert_eq!(desk.due_ms(&one), Some(490_000));
     desk.step(&mut one, told(490, &half), 490);
     assert_eq!(desk.due_ms(&one), Some(495_000));

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     compliance::{EvidenceKind, Judge, PolicyRole, PolicySource, Tri, Verdicts, shipped_sources},
     effect::{Effect, Mode, Principal, RemedyResult},
-    ids::{AccountId, EventId, EventTime, Now, SessionKey},
+    ids::{AccountId, EventId, EventTime, Now, SessionKey, Thing, ThingKind},
     session::{
         Call, Described, Gathered, Input, Life, LogLook, LogSeen, Mark, Phase, Rules, Session, SessionEvent, Verdict,
     },
@@ -151,6 +151,11 @@ pub(crate) fn found(written: i64) -> LogLook {
 
 pub(crate) fn absent() -> LogLook {
     LogLook::Absent("no object".into())
+}
+
+/// A change of the role of this name.
+pub(crate) fn changed(role: &str) -> Input {
+    Input::Changed(Thing { kind: ThingKind::Role, account: account(ACCOUNT), id: role.into() })
 }
 
 pub(crate) fn tried(result: RemedyResult) -> Input {

@@ -117,7 +117,7 @@ impl Kind {
                 let flaws = [LogFlaw::WrittenTwice].into();
                 (s, look(s, LogLook::Found(LogSeen { written_at: at(50), flaws, ..LogSeen::default() })))
             }
-            Said::Changed(s) => (s, Input::Disturbed),
+            Said::Changed(s) => (s, changed("web")),
         }
     }
 }

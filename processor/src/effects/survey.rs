@@ -1,0 +1,213 @@
+//! Asks an organisation what sessions rest on: each question once, however many sessions need its answer, and none for
+//! longer than is allowed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use sessionwarden_machine::{
+    ids::{AccountId, SessionKey},
+    posture::{
+        Asked, Bucket, CallError, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who,
+    },
+    session::{Described, Life},
+    settings::Settings,
+};
+use tokio::sync::{OnceCell, Semaphore};
+use tracing::Instrument;
+
+use crate::ports::Hands;
+
+/// How many calls are under way in one account at one time.
+const CALLS_AT_ONCE_MAX: usize = 16;
+/// After how many calls without an answer in time an account is asked nothing more in this survey (I13).
+const TIMEOUTS_MAX: u32 = 2;
+
+/// How long one call may take.
+pub(crate) fn limit_of(settings: &Settings) -> Duration {
+    Duration::from_millis(u64::try_from(settings.call_ms_max).unwrap_or_default())
+}
+
+/// A call, or [`CallError::Unknown`] once `limit` has passed (I13).
+pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(CallError::Unknown))
+}
+
+/// The calls of one account: so many at once, and none any more once it has kept us waiting.
+struct Lane {
+    permits: Semaphore,
+    timeouts: AtomicU32,
+}
+
+/// Answers that are asked for once.
+struct Once<K, T>(Mutex<BTreeMap<K, Arc<OnceCell<Asked<T>>>>>);
+
+impl<K: Ord, T> Once<K, T> {
+    fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    async fn get(&self, key: K, ask: impl Future<Output = Result<T, CallError>>) -> Asked<T> {
+        let cell = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
+        cell.get_or_init(async || ask.await.map(Arc::new)).await.clone()
+    }
+}
+
+type Place = (AccountId, Arc<str>, Arc<str>);
+
+/// One survey: what was asked during it is not asked again.
+pub(crate) struct Survey<'h, H> {
+    hands: &'h H,
+    limit: Duration,
+    /// By account; that of the log bucket is nobody's.
+    lanes: Mutex<BTreeMap<Option<AccountId>, Arc<Lane>>>,
+    identities: Once<(AccountId, Who), Identity>,
+    guards: Once<AccountId, Guards>,
+    documents: Once<Place, Document>,
+    buckets: Once<Arc<str>, Bucket>,
+    keys: Once<Place, Key>,
+    networks: Once<Place, Network>,
+    clusters: Once<Place, Cluster>,
+}
+
+impl<'h, H: Hands> Survey<'h, H> {
+    /// A survey in which no call lasts longer than `limit`.
+    pub(crate) fn new(hands: &'h H, limit: Duration) -> Self {
+        Self {
+            hands,
+            limit,
+            lanes: Mutex::default(),
+            identities: Once::new(),
+            guards: Once::new(),
+            documents: Once::new(),
+            buckets: Once::new(),
+            keys: Once::new(),
+            networks: Once::new(),
+            clusters: Once::new(),
+        }
+    }
+
+    fn lane(&self, account: Option<AccountId>) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Lane { permits: Semaphore::new(CALLS_AT_ONCE_MAX), timeouts: AtomicU32::new(0) };
+        Arc::clone(lanes.entry(account).or_insert_with(|| Arc::new(fresh())))
+    }
+
+    /// A call on behalf of one account's sessions.
+    async fn call<T>(
+        &self,
+        account: impl Into<Option<AccountId>>,
+        what: &'static str,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let account = account.into();
+        let lane = self.lane(account);
+        let Ok(_permit) = lane.permits.acquire().await else {
+            return Err(CallError::Unknown);
+        };
+        if lane.timeouts.load(Ordering::Relaxed) >= TIMEOUTS_MAX {
+            return Err(CallError::Unknown);
+        }
+        let answer = match tokio::time::timeout(self.limit, call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                lane.timeouts.fetch_add(1, Ordering::Relaxed);
+                Err(CallError::Unknown)
+            }
+        };
+        if let Err(error) = &answer {
+            let account = account.map(tracing::field::display);
+            tracing::warn!(account, %error, "{what} cannot be had");
+        }
+        answer
+    }
+
+    pub(crate) async fn lives(
+        &self,
+        account: AccountId,
+        region: &str,
+        sessions: &BTreeSet<SessionKey>,
+    ) -> Result<BTreeMap<SessionKey, Life>, CallError> {
+        self.call(account, "the sessions' descriptions", self.hands.describe(account, region, sessions)).await
+    }
+
+    /// All sessions that are alive in these accounts and regions, asked side by side.
+    pub(crate) async fn active(&self, accounts: &[AccountId], regions: &[Arc<str>]) -> Vec<(SessionKey, Described)> {
+        let places = accounts.iter().flat_map(|account| regions.iter().map(move |region| (*account, region)));
+        let asked = places.map(async |(account, region)| {
+            let span = tracing::info_span!("reconcile", %account, %region);
+            let active = self.hands.active(account, region);
+            self.call(account, "active sessions", active).instrument(span).await.unwrap_or_default()
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    pub(crate) async fn nodes(
+        &self,
+        account: AccountId,
+        region: &str,
+        nodes: &BTreeSet<Arc<str>>,
+    ) -> Result<BTreeMap<Arc<str>, Arc<Node>>, CallError> {
+        let found = self.call(account, "the nodes", self.hands.nodes(account, region, nodes)).await?;
+        Ok(found.into_iter().map(|(id, node)| (id, Arc::new(node))).collect())
+    }
+
+    pub(crate) async fn identity(&self, account: AccountId, who: &Who) -> Asked<Identity> {
+        let ask = self.call(account, "a role's or user's policies", self.hands.identity(account, who));
+        self.identities.get((account, who.clone()), ask).await
+    }
+
+    pub(crate) async fn guards(&self, account: AccountId) -> Asked<Guards> {
+        let ask = self.call(account, "the organisation's policies", self.hands.guards(account));
+        self.guards.get(account, ask).await
+    }
+
+    pub(crate) async fn document(&self, account: AccountId, region: &Arc<str>, document: &Arc<str>) -> Asked<Document> {
+        let ask = self.call(account, "a document", self.hands.document(account, region, document));
+        self.documents.get((account, Arc::clone(region), Arc::clone(document)), ask).await
+    }
+
+    pub(crate) async fn bucket(&self, bucket: &Arc<str>) -> Asked<Bucket> {
+        self.buckets.get(Arc::clone(bucket), self.call(None, "the log bucket", self.hands.bucket(bucket))).await
+    }
+
+    pub(crate) async fn key(&self, account: AccountId, region: &Arc<str>, key: &Arc<str>) -> Asked<Key> {
+        let ask = self.call(account, "a key", self.hands.key(account, region, key));
+        self.keys.get((account, Arc::clone(region), Arc::clone(key)), ask).await
+    }
+
+    pub(crate) async fn network(&self, account: AccountId, region: &Arc<str>, network: &Arc<str>) -> Asked<Network> {
+        let ask = self.call(account, "a network's endpoints", self.hands.network(account, region, network));
+        self.networks.get((account, Arc::clone(region), Arc::clone(network)), ask).await
+    }
+
+    pub(crate) async fn cluster(&self, account: AccountId, region: &Arc<str>, cluster: &Arc<str>) -> Asked<Cluster> {
+        let ask = self.call(account, "a cluster", self.hands.cluster(account, region, cluster));
+        self.clusters.get((account, Arc::clone(region), Arc::clone(cluster)), ask).await
+    }
+
+    pub(crate) async fn object(
+        &self,
+        account: AccountId,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<LogObject>, CallError> {
+        self.call(account, "a log object", self.hands.object(bucket, key)).await
+    }
+
+    pub(crate) async fn stream(
+        &self,
+        account: AccountId,
+        region: &str,
+        group: &str,
+        stream: &str,
+    ) -> Result<Option<LogStream>, CallError> {
+        self.call(account, "a log stream", self.hands.stream(account, region, group, stream)).await
+    }
+}
