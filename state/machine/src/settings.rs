@@ -180,8 +180,12 @@ impl Settings {
     }
 
     /// Whether a thing belongs to the guardrail: by its name, or because it is the preferences document or the account
-    /// switch that no account has two of.
+    /// switch that no account has two of. An object in S3, `bucket/key`, belongs to its bucket (TH24).
     pub fn owns(&self, kind: ThingKind, id: &str) -> bool {
+        let id = match kind {
+            ThingKind::LogObject => id.split('/').next().unwrap_or(id),
+            _ => id,
+        };
         let name = id.rsplit(['/', ':']).next().unwrap_or(id);
         (kind == ThingKind::Document && name == crate::decode::PREFERENCES)
             || self.own_names.iter().any(|pattern| matches(pattern, name) || matches(pattern, id))
@@ -236,5 +240,24 @@ mod tests {
         assert!(settings.owns(ThingKind::Document, "SSM-SessionManagerRunShell"));
         assert!(!settings.owns(ThingKind::Document, "other"));
         assert!(!settings.owns(ThingKind::Rule, "nightly"));
+    }
+
+    // TH24
+    #[test]
+    fn an_object_belongs_to_its_bucket() {
+        let own_names = vec!["sessionwarden*".into(), "central-logs".into()];
+        let settings = Settings { own_names, ..Settings::default() };
+        for (object, own) in [
+            ("sessionwarden-logs/111122223333/ann-0.log", true),
+            ("central-logs/111122223333/ann-0.log", true),
+            ("central-logs", true),
+            ("pictures/sessionwarden-0.log", false),
+            ("pictures/central-logs", false),
+            ("central-logs-2/ann-0.log", false),
+            ("/central-logs", false),
+            ("", false),
+        ] {
+            assert_eq!(settings.owns(ThingKind::LogObject, object), own, "{object}");
+        }
     }
 }

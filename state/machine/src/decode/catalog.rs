@@ -21,6 +21,8 @@ pub(super) enum Shape {
     Access(&'static [&'static str]),
     /// A change of a thing; the keys name it in `requestParameters`.
     Change(ThingKind, &'static [&'static str]),
+    /// A change of an object in S3, named `bucket/key`.
+    Object,
 }
 
 /// A condition that the request must meet for the event to matter.
@@ -54,7 +56,7 @@ pub(super) struct Row {
 type Group = (&'static str, &'static str, &'static [(&'static str, Shape, Only)]);
 
 use Only::{Always, ExecuteCommand, HostManagement, RemoteAccessPorts, SessionDocument, SessionLog};
-use Shape::{Access, Change, ContainerExec, Resume, Start, Terminate};
+use Shape::{Access, Change, ContainerExec, Object, Resume, Start, Terminate};
 use ThingKind as K;
 
 const ROLE: Shape = Change(K::Role, &["roleName"]);
@@ -217,9 +219,9 @@ const GROUPS: &[Group] = &[
         "TH24",
         "s3.amazonaws.com",
         &[
-            ("DeleteObject", Change(K::LogObject, &["key"]), SessionLog),
+            ("DeleteObject", Object, SessionLog),
             ("DeleteObjects", Change(K::LogObject, &["bucketName"]), Always),
-            ("PutObject", Change(K::LogObject, &["key"]), SessionLog),
+            ("PutObject", Object, SessionLog),
         ],
     ),
     (

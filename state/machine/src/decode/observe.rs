@@ -10,7 +10,7 @@ use super::{
     catalog::{Catalog, Only, Row, Shape},
     wire::{Fields, SessionRequest, SessionResponse, Text, Wire},
 };
-use crate::ids::{AccountId, EventId, EventTime};
+use crate::ids::{AccountId, EventId, EventTime, ThingKind};
 
 /// How deep envelopes may be nested.
 const DEPTH_MAX: usize = 4;
@@ -243,6 +243,13 @@ fn what<'a>(wire: &Wire<'a>, row: Row, failed: bool) -> Result<Option<What<'a>>,
             let id = find_string(&request, keys).unwrap_or_default();
             Ok(Some(What::Change { kind, id: id.into() }))
         }
+        Shape::Object => {
+            let request = request_value(wire, name)?;
+            let text = |key: &str| request.get(key).and_then(Value::as_str).unwrap_or_default();
+            let id = format!("{}/{}", text("bucketName"), text("key"));
+            let seen = matters(row.only, &request, failed);
+            Ok(seen.then(|| What::Change { kind: ThingKind::LogObject, id: id.into() }))
+        }
     }
 }
 
@@ -276,7 +283,7 @@ fn session_call<'a>(
                 container: true,
             }))
         }
-        Shape::Start | Shape::Access(_) | Shape::Change(..) => Ok(What::Start(Opened {
+        Shape::Start | Shape::Access(_) | Shape::Change(..) | Shape::Object => Ok(What::Start(Opened {
             session: checked(response.session_id.as_ref(), "responseElements.sessionId")?,
             target: plain(request.target.as_ref()).unwrap_or_default(),
             document: plain(request.document_name.as_ref()),

@@ -125,6 +125,23 @@ fn things_are_named_wherever_the_service_puts_them() {
     }
 }
 
+// TH24
+#[test]
+fn an_object_is_named_with_its_bucket() {
+    let key = "111122223333/eu-central-1/ann-0a1b2c3d4e5f60718.log";
+    let both = json!({"bucketName": "logs", "Host": "logs.s3.amazonaws.com", "key": key});
+    for (name, request, id) in [
+        ("DeleteObject", both.clone(), format!("logs/{key}")),
+        ("PutObject", both.clone(), format!("logs/{key}")),
+        ("DeleteObject", json!({"key": key}), format!("/{key}")),
+        ("DeleteObjects", json!({"bucketName": "logs", "delete": ""}), "logs".to_owned()),
+    ] {
+        let seen = observed(&record("s3.amazonaws.com", name, request, Value::Null));
+        assert_eq!(seen.threat, "TH24");
+        assert_eq!(seen.what, What::Change { kind: ThingKind::LogObject, id: id.into() }, "{name}");
+    }
+}
+
 // TH32, TH1, TH24, TH13, TH7
 #[test]
 fn harmless_parameters_are_set_aside() {

@@ -158,10 +158,11 @@ fn things_of_others_are_not_the_guardrails() {
         let expected: &[&str] = if call.0 == "iam" { &["SW-ROLE-02"] } else { &[] };
         assert_eq!(theirs, expected, "{call:?}");
     }
-    assert_eq!(
-        controls(&mut desk, ("s3", "DeleteObject"), &json!({"bucketName": "b", "key": log}), None),
-        [] as [&str; 0]
-    );
+    for (bucket, found) in [("sessionwarden-logs", vec!["SW-OBJ-01"]), ("b", vec![])] {
+        let request = json!({"bucketName": bucket, "key": log});
+        assert_eq!(controls(&mut desk, ("s3", "DeleteObject"), &request, None), found, "{bucket}");
+        assert_eq!(controls(&mut desk, ("s3", "PutObject"), &request, None), [] as [&str; 0], "{bucket}");
+    }
 }
 
 // I16: an event is excused while its waiver works, and not from its end on.
@@ -203,9 +204,9 @@ fn changes_name_their_thing() {
         (
             "s3",
             "DeleteObject",
-            json!({"key": "a/ann-0a1b2c3d4e5f60718.log"}),
+            json!({"bucketName": "logs", "key": "a/ann-0a1b2c3d4e5f60718.log"}),
             K::LogObject,
-            "a/ann-0a1b2c3d4e5f60718.log",
+            "logs/a/ann-0a1b2c3d4e5f60718.log",
         ),
         ("logs", "DeleteLogGroup", json!({"logGroupName": "g"}), K::LogGroup, "g"),
         ("ec2", "CreateNetworkAclEntry", json!({"networkAclId": "acl-1"}), K::Network, "acl-1"),

@@ -97,12 +97,13 @@ pub fn combine_logs(object: Option<LogLook>, stream: Option<LogLook>) -> LogLook
     }
 }
 
-/// The sessions whose log an object can be, by its key: the session's id is its name, the account the last part of the
-/// path that is one, the region a part of the path or else any of `regions` (R-W19, TH24).
+/// The sessions whose log an object `bucket/key` can be, by its key: the session's id is its name, the account the last
+/// part of the path that is one, the region a part of the path or else any of `regions` (R-W19, TH24).
 ///
 /// Empty where the key is no log's or names no account. The id is the key's own claim: which of these sessions exist is
 /// for the caller to see.
-pub fn sessions_of_key(object_key: &str, regions: &[Arc<str>]) -> Vec<SessionKey> {
+pub fn sessions_of_key(object: &str, regions: &[Arc<str>]) -> Vec<SessionKey> {
+    let (_bucket, object_key) = object.split_once('/').unwrap_or_default();
     let (path, file) = object_key.rsplit_once('/').unwrap_or_default();
     let Some(id) = file.strip_suffix(".log").filter(|id| !id.is_empty()) else {
         return Vec::new();

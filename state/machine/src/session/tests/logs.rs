@@ -196,7 +196,7 @@ fn only_an_incident_is_resolved() {
 #[test]
 fn a_second_version_of_a_log_is_noticed_after_the_end() {
     let (mut desk, mut one) = awaiting();
-    let key: Arc<str> = "111122223333/ann-0a1b2c3d4e5f60718.log".into();
+    let key: Arc<str> = "logs/111122223333/ann-0a1b2c3d4e5f60718.log".into();
     let written =
         || Input::Changed(Thing { kind: ThingKind::LogObject, account: account(ACCOUNT), id: Arc::clone(&key) });
     // The agent's own writing is heard of, and looked at before the usual time.
