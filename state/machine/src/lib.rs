@@ -11,6 +11,7 @@ pub mod effect;
 pub mod ids;
 pub mod incident;
 pub mod invariants;
+pub mod lease;
 pub mod permission;
 pub mod posture;
 pub mod recheck;
