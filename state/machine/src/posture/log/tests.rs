@@ -147,7 +147,9 @@ fn a_log_wanted_in_two_places_must_be_in_both() {
 #[test]
 fn an_objects_key_names_its_session() {
     let regions = ["eu-central-1", "us-east-1"].map(Arc::from);
-    let of = |key: &str| sessions_of_key(&format!("777788889999/{key}"), &regions).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let of = |key: &str| {
+        sessions_of_key(&format!("777788889999/{key}"), &regions).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     let one = ["111122223333/us-east-1/ann-0a1b2c3d4e5f60718"];
     assert_eq!(of("logs/111122223333/us-east-1/ann-0a1b2c3d4e5f60718.log"), one);
     assert_eq!(of("444455556666/us-east-1/111122223333/ann-0a1b2c3d4e5f60718.log"), one);
