@@ -13,29 +13,50 @@ use sessionwarden_machine::{
 
 use crate::{
     act::{Act, Cast},
+    organisation::OrganisationShape,
     world::World,
 };
 
-/// What must come of a scenario, under the shipped controls and with what the world says is wanted.
+/// The region of the scenarios' organisation in which no session may run.
+pub const FORBIDDEN_REGION: &str = "ap-east-1";
+/// From the start of a session to the time by which its stream must exist, in milliseconds: quick, as everything is in
+/// the scenarios' organisation.
+pub const STREAM_GRACE_MS: i64 = 3_000;
+
+/// The organisation that the scenarios are written for: the quick one, with nodes in a region that is forbidden.
+pub fn organisation() -> OrganisationShape {
+    let quick = OrganisationShape::quick();
+    let regions = ["eu-central-1", "us-east-1", "eu-west-1", FORBIDDEN_REGION];
+    OrganisationShape { regions: regions.map(Arc::from).to_vec(), ..quick }
+}
+
+/// What must come of a scenario, under the shipped controls and with what the world says is wanted: this, and nothing
+/// else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Controls that must be found for the last session that is opened; others may be found too. None where the
-    /// session must keep the rules.
+    /// Controls that must be found for the last session that is opened.
     pub session: &'static [&'static str],
     /// Controls that must be found for events that are no session's.
     pub events: &'static [&'static str],
+    /// What that session's incidents must be about, beside controls and a log that is missing: `log-suspect` …
+    pub incidents: &'static [&'static str],
     /// The last session must be ended by Sessionwarden.
     pub terminated: bool,
-    /// How that session comes out once its log was waited for; `None` where there is no session, or where it may come
-    /// out either way.
+    /// How that session comes out once its log was waited for; `None` where there is no session.
     pub outcome: Option<Outcome>,
     /// The session's controls need an organisation that can be asked: history alone does not show them.
     pub evidence: bool,
 }
 
 impl Expected {
-    const QUIET: Self =
-        Self { session: &[], events: &[], terminated: false, outcome: Some(Outcome::Compliant), evidence: true };
+    const QUIET: Self = Self {
+        session: &[],
+        events: &[],
+        incidents: &[],
+        terminated: false,
+        outcome: Some(Outcome::Compliant),
+        evidence: true,
+    };
     const NO_SESSION: Self = Self { outcome: None, ..Self::QUIET };
 
     const fn events(events: &'static [&'static str]) -> Self {
@@ -44,7 +65,7 @@ impl Expected {
 
     /// The session is ended.
     const fn ended(session: &'static [&'static str], events: &'static [&'static str], outcome: Outcome) -> Self {
-        Self { session, events, terminated: true, outcome: Some(outcome), evidence: true }
+        Self { session, events, terminated: true, outcome: Some(outcome), ..Self::QUIET }
     }
 
     /// The session is reported, and not ended.
@@ -70,7 +91,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario in this world, beginning at `start`.
+    /// The scenario in this world, which should be an [`organisation`] of its kind, beginning at `start`.
     pub fn play(&self, world: &World, start: Now) -> Play {
         let mut acts = (self.acts)(world);
         acts.sort_by_key(|(offset_ms, _)| *offset_ms);

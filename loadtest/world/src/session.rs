@@ -67,6 +67,8 @@ pub enum LogFate {
     Misplaced,
     /// Somebody writes it from another account, by a role named like the node's; the agent writes nothing.
     Forged(AccountId),
+    /// It is written within the usual delay; the stream was cut off on the host, and never is.
+    Unstreamed,
     /// It is never written: the agent was killed on the host.
     Never,
 }

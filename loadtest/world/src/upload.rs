@@ -209,8 +209,8 @@ impl World {
     /// Writes to a session's stream, if that is allowed now.
     pub(crate) fn write_stream(&mut self, key: &SessionKey, at: EventTime) {
         let Some(Session { description, destination: Some(to), log, .. }) = self.sessions.get(key) else { return };
-        let forged = matches!(log, LogFate::Forged(_));
-        if to.log_group.is_empty() || forged || !self.agent_lives(&description.target) {
+        let silent = matches!(log, LogFate::Forged(_) | LogFate::Unstreamed);
+        if to.log_group.is_empty() || silent || !self.agent_lives(&description.target) {
             return;
         }
         let from = (key.account, Arc::clone(&key.region), Arc::clone(&description.target));

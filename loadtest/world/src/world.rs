@@ -302,6 +302,7 @@ impl World {
             | LogFate::Small
             | LogFate::Twice
             | LogFate::Misplaced
+            | LogFate::Unstreamed
             | LogFate::Forged(_) => self.dice.between(shortest, longest),
         };
         self.uploads.insert((Now(at.0).plus_ms(delay_ms), key.clone()));

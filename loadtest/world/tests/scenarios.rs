@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use sessionwarden_machine::{
     decode::{Decoded, Decoder},
-    ids::Now,
+    document::log_stream_name,
+    ids::{Now, SessionKey},
     session::Outcome,
 };
-use sessionwarden_world::{OrganisationShape, Scenario, World, scenarios};
+use sessionwarden_world::{Scenario, World, scenario::organisation, scenarios, texts::LOG_GROUP};
 
 const START: Now = Now(1_722_500_000_000);
 
-fn played(scenario: &Scenario) -> (World, Option<sessionwarden_machine::ids::SessionKey>, Vec<Vec<u8>>) {
-    let mut world = World::new(OrganisationShape::quick(), 11, START);
+fn played(scenario: &Scenario) -> (World, Option<SessionKey>, Vec<Vec<u8>>) {
+    let mut world = World::new(organisation(), 11, START);
     let mut play = scenario.play(&world, START);
     let over = play.over_at().plus_ms(30_000);
     play.step(&mut world, over);
@@ -40,8 +41,7 @@ fn every_scenario_plays() {
     for scenario in scenarios() {
         let (name, expected) = (scenario.name, &scenario.expected);
         let (_, session, events) = played(scenario);
-        let needs_session = expected.outcome.is_some() || !expected.session.is_empty();
-        assert!(session.is_some() || !needs_session, "{name}: no session");
+        assert_eq!(session.is_some(), expected.outcome.is_some(), "{name}");
         let mut threats = BTreeSet::new();
         for event in &events {
             let text: Value = serde_json::from_slice(event).unwrap();
@@ -60,18 +60,28 @@ fn every_scenario_plays() {
     }
 }
 
+/// A log of its own, and a stream.
+fn is_logged(world: &World, key: &SessionKey) -> bool {
+    let object = world
+        .session_log(key)
+        .filter(|(name, log)| log.size_bytes > 0 && log.writer == Some(key.account) && !name.contains("/elsewhere/"));
+    let stream = world.stream(key.account, &key.region, LOG_GROUP, &log_stream_name(&key.id));
+    object.is_some() && stream.is_ok_and(|stream| stream.is_some())
+}
+
 /// Left alone, a session that keeps the rules has its log, and one whose log cannot be there has none.
 #[test]
 fn logs_arrive_as_the_outcomes_say() {
     for scenario in scenarios() {
         let (world, session, _) = played(scenario);
-        let log = session.and_then(|key| world.session_log(&key));
-        let own = log.filter(|(name, _)| !name.contains("/elsewhere/"));
+        let Some(key) = session else { continue };
+        let container = world.describe_session(&key).is_some_and(|session| session.target.starts_with("ecs:"));
         match scenario.expected.outcome {
-            // A deleted log was there when it was looked for.
-            Some(Outcome::Compliant) if scenario.name != "a log deleted" => assert!(own.is_some(), "{}", scenario.name),
-            Some(Outcome::LogMissing) => assert_eq!(own, None, "{}", scenario.name),
-            _ => {}
+            // What is done to a log afterwards comes too late for the outcome.
+            Some(Outcome::Compliant) if scenario.threat == "TH24" || container => {}
+            Some(Outcome::Compliant) => assert!(is_logged(&world, &key), "{}", scenario.name),
+            Some(Outcome::LogMissing) => assert!(!is_logged(&world, &key), "{}", scenario.name),
+            Some(Outcome::Violated | Outcome::Unproven) | None => {}
         }
     }
 }
@@ -80,7 +90,7 @@ fn logs_arrive_as_the_outcomes_say() {
 fn a_play_is_the_same_however_often_it_is_stepped() {
     for scenario in scenarios() {
         let whole = played(scenario).2;
-        let mut world = World::new(OrganisationShape::quick(), 11, START);
+        let mut world = World::new(organisation(), 11, START);
         let mut play = scenario.play(&world, START);
         let over = play.over_at().plus_ms(30_000);
         while world.now() < over {

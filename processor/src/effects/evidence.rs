@@ -263,6 +263,8 @@ impl<H: Hands> Round<'_, H> {
             let name = places.stream.as_deref().unwrap_or_default();
             match stream {
                 Ok(stream) => judge_stream(group, name, stream.as_ref(), ended_at, self.settings),
+                // A group that does not exist holds no stream.
+                Err(CallError::Gone) => judge_stream(group, name, None, ended_at, self.settings),
                 Err(_) => LogLook::Unknown,
             }
         });
@@ -284,7 +286,7 @@ impl<H: Hands> Round<'_, H> {
                     };
                     return Some(judge_object(key, bucket, object_key, wanted, &object, ended_at, self.settings));
                 }
-                Ok(None) => {}
+                Ok(None) | Err(CallError::Gone) => {}
                 Err(_) => unknown = true,
             }
         }

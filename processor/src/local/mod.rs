@@ -32,9 +32,10 @@ pub struct DemonstrationSource {
 
 /// The demonstration organisation: equal seeds give equal organisations.
 pub fn demonstration(seed: u64, start: Now) -> (LocalOrganization, DemonstrationSource) {
-    let world = Arc::new(Mutex::new(World::new(OrganisationShape::quick(), seed, start)));
-    let source = DemonstrationSource { world: Arc::clone(&world), script: Demonstration::new(seed, start) };
-    (LocalOrganization { world }, source)
+    let organization = LocalOrganization::new(World::new(OrganisationShape::quick(), seed, start));
+    let source =
+        DemonstrationSource { world: Arc::clone(&organization.world), script: Demonstration::new(seed, start) };
+    (organization, source)
 }
 
 /// Quick motion: what takes minutes in an organisation takes seconds in the demonstration.
@@ -57,6 +58,16 @@ impl DemonstrationSource {
 }
 
 impl LocalOrganization {
+    /// The organisation that this model is.
+    pub fn new(world: World) -> Self {
+        Self { world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// Looks at the model, or moves it. Ports that are asked meanwhile wait.
+    pub fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        look(&mut self.world())
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

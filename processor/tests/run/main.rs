@@ -1,10 +1,11 @@
 //! The live service in process, on a virtual clock: the demonstration, hands and stores that fail, events that are
-//! lost, repeated or late.
+//! lost, repeated or late, and every scenario of the model.
 
 mod demonstration;
 mod hands;
 mod hands_that_fail;
 mod order;
 mod races;
+mod scenarios;
 mod stage;
 mod store_errors;

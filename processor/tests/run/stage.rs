@@ -32,8 +32,8 @@ use crate::hands::Hands;
 
 pub(crate) const START: Now = Now(1_722_500_000_000);
 const TICK_MS: i64 = 100;
-const SWEEP_MS: i64 = 5_000;
-const RECONCILE_MS: i64 = 15_000;
+pub(crate) const SWEEP_MS: i64 = 5_000;
+pub(crate) const RECONCILE_MS: i64 = 15_000;
 
 /// The demonstration's settings in enforce mode.
 pub(crate) fn settings(hands: &LocalOrganization) -> Settings {

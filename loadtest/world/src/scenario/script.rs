@@ -54,6 +54,12 @@ impl<'w> Script<'w> {
         self
     }
 
+    /// On a machine in this region.
+    pub(super) fn in_region(mut self, region: &str) -> Self {
+        self.node = self.account.machines().find(|node| &*node.region == region).unwrap_or(self.node);
+        self
+    }
+
     pub(super) fn at_container(mut self) -> Self {
         let container = self.account.nodes.iter().find(|node| node.kind == NodeKind::Container);
         self.node = container.unwrap_or(self.node);

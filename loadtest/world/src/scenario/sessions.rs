@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use sessionwarden_machine::session::Outcome::{LogMissing, Violated};
+use sessionwarden_machine::session::Outcome::{Compliant, LogMissing, Violated};
 
 use super::{
-    Expected, Scenario,
+    Expected, FORBIDDEN_REGION, Scenario,
     script::{Acts, BEGIN, CHANGE, LEAVE, Script, scenario, while_open, with_log},
     shared,
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What happens, and what must come of it.
-pub(super) const SESSIONS: [Scenario; 34] = [
+pub(super) const SESSIONS: [Scenario; 35] = [
     scenario("", "a shell", |world| with_log(world, LogFate::Usual), Expected::QUIET),
     scenario("", "a shell whose log is late", |world| with_log(world, LogFate::After(9_000)), Expected::QUIET),
     scenario(
@@ -57,7 +57,8 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         "TH2",
         "a port behind a custom name",
         |world| Script::new(world).with_document(BEGIN, "database-tunnel").acts,
-        Expected::ended(&["SW-DOC-01"], &[], Violated),
+        // The name is enough to end it, before its content is known; so its log is missed.
+        Expected::ended(&["SW-DOC-01"], &[], LogMissing).by_event(),
     ),
     scenario(
         "TH3",
@@ -71,7 +72,7 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         |world| Script::new(world).with_document(BEGIN, "AWS-StartNonInteractiveCommand").acts,
         Expected::ended(&["SW-DOC-03"], &[], Violated).by_event(),
     ),
-    scenario("TH4", "a resumed session", resumed, Expected::found(&["SW-RES-01"], &[], Violated).by_event()),
+    scenario("TH4", "a resumed session", resumed, Expected::found(&["SW-RES-01"], &[], Compliant).by_event()),
     scenario(
         "TH5",
         "a command sent to a node",
@@ -100,9 +101,9 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         "TH7",
         "an ECS Exec that is not logged",
         |world| execute(world, Some("NONE")),
-        Expected { session: &["SW-ECS-01"], terminated: true, ..Expected::NO_SESSION },
+        Expected::ended(&["SW-ECS-01"], &[], Violated),
     ),
-    scenario("TH7", "an ECS Exec that is logged", |world| execute(world, None), Expected::NO_SESSION),
+    scenario("TH7", "an ECS Exec that is logged", |world| execute(world, None), Expected::QUIET),
     scenario(
         "TH7",
         "ECS Exec switched on",
@@ -113,7 +114,7 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         "TH8",
         "a container addressed directly",
         |world| Script::new(world).at_container().shell(LogFate::Usual).acts,
-        Expected { session: &["SW-TGT-01"], terminated: true, evidence: false, ..Expected::NO_SESSION },
+        Expected::ended(&["SW-TGT-01"], &[], LogMissing).by_event(),
     ),
     scenario(
         "TH9",
@@ -137,7 +138,7 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         },
         Expected::events(&["SW-SER-01"]),
     ),
-    scenario("TH11", "just-in-time access", just_in_time, Expected::found(&["SW-JIT-01"], &["SW-JIT-02"], Violated)),
+    scenario("TH11", "just-in-time access", just_in_time, Expected::found(&["SW-JIT-01"], &["SW-JIT-02"], Compliant)),
     scenario(
         "TH12",
         "a remote desktop",
@@ -154,7 +155,7 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         "TH13",
         "no Default Host Management role",
         |world| host_management(world, Change::ResetHostManagement),
-        Expected { outcome: Some(LogMissing), session: &[], terminated: false, ..Expected::events(&["SW-NODE-01"]) },
+        Expected::ended(&["SW-LOG-01"], &["SW-NODE-01"], LogMissing),
     ),
     scenario(
         "TH14",
@@ -178,16 +179,16 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         Expected::events(&["SW-REG-02"]),
     ),
     scenario(
+        "TH17",
+        "a shell where no session may run",
+        |world| Script::new(world).in_region(FORBIDDEN_REGION).shell(LogFate::Usual).acts,
+        Expected::ended(&["SW-REG-01"], &[], Violated).by_event(),
+    ),
+    scenario(
         "TH18",
         "a shell in the management account",
         in_management,
-        Expected {
-            session: &["SW-ACC-01"],
-            events: &["SW-ACC-02"],
-            terminated: true,
-            evidence: false,
-            ..Expected::NO_SESSION
-        },
+        Expected::ended(&["SW-ACC-01"], &["SW-ACC-02"], Violated).by_event(),
     ),
     scenario(
         "R-T2",
@@ -206,7 +207,7 @@ pub(super) const SESSIONS: [Scenario; 34] = [
         "R-D1",
         "an administrator without the document check",
         by_administrator,
-        Expected::found(&["SW-IAM-01", "SW-IAM-02"], &[], Violated),
+        Expected::found(&["SW-IAM-01", "SW-IAM-02"], &[], Compliant),
     ),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sessionwarden_machine::session::Outcome::{LogMissing, Unproven, Violated};
+use sessionwarden_machine::session::Outcome::{Compliant, LogMissing, Unproven};
 
 use super::{
     Expected, Scenario,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What happens, and what must come of it.
-pub(super) const TAMPERING: [Scenario; 34] = [
+pub(super) const TAMPERING: [Scenario; 35] = [
     scenario(
         "TH20",
         "the log policy detached",
@@ -87,12 +87,7 @@ pub(super) const TAMPERING: [Scenario; 34] = [
         },
         Expected { events: &["SW-ROLE-02"], ..Expected::QUIET },
     ),
-    scenario(
-        "TH20",
-        "detached and attached again",
-        put_back,
-        Expected { events: &["SW-ROLE-02"], outcome: None, ..Expected::QUIET },
-    ),
+    scenario("TH20", "detached and attached again", put_back, Expected { events: &["SW-ROLE-02"], ..Expected::QUIET }),
     scenario(
         "TH21",
         "another instance profile",
@@ -113,7 +108,7 @@ pub(super) const TAMPERING: [Scenario; 34] = [
                 role: script.role(),
             })
         },
-        Expected { outcome: Some(LogMissing), ..Expected::events(&["SW-ROLE-02"]) },
+        TAMPERED,
     ),
     scenario(
         "TH22",
@@ -154,7 +149,7 @@ pub(super) const TAMPERING: [Scenario; 34] = [
         "TH23",
         "old versions of logs no longer kept",
         |world| while_archived(world, |_| Change::SuspendVersioning),
-        Expected::found(&["SW-BKT-02"], &["SW-BKT-01"], Violated),
+        Expected::found(&["SW-BKT-02"], &["SW-BKT-01"], Compliant),
     ),
     scenario(
         "TH24",
@@ -166,19 +161,20 @@ pub(super) const TAMPERING: [Scenario; 34] = [
         "TH24",
         "a log overwritten",
         |world| to_log(world, |key| Change::OverwriteLog { key }),
-        Expected { outcome: None, ..Expected::QUIET },
+        // The session was closed by then.
+        Expected { incidents: &["log-suspect"], ..Expected::QUIET },
     ),
     scenario(
         "TH24",
         "a log written twice",
         |world| with_log(world, LogFate::Twice),
-        Expected { outcome: None, ..Expected::QUIET },
+        Expected { incidents: &["log-suspect"], outcome: Some(Unproven), ..Expected::QUIET },
     ),
     scenario(
         "TH24",
         "the log group deleted",
         |world| while_open(world, |_| Change::DeleteLogGroup { group: shared(LOG_GROUP) }),
-        Expected { events: &["SW-OBJ-01"], outcome: None, ..Expected::QUIET },
+        Expected::found(&["SW-STR-02"], &["SW-OBJ-01"], LogMissing),
     ),
     scenario(
         "R-G7",
@@ -190,13 +186,13 @@ pub(super) const TAMPERING: [Scenario; 34] = [
         "R-W22",
         "an empty log",
         |world| with_log(world, LogFate::Empty),
-        Expected { outcome: Some(Unproven), ..Expected::QUIET },
+        Expected { outcome: Some(LogMissing), ..Expected::QUIET },
     ),
     scenario(
         "R-W23",
         "a log written by another account",
         forged,
-        Expected { session: &["SW-BKT-02"], events: &["SW-BKT-01"], outcome: Some(Violated), ..Expected::QUIET },
+        Expected::found(&["SW-BKT-02", "SW-STR-02"], &["SW-BKT-01", "SW-ROLE-02"], LogMissing),
     ),
     scenario(
         "TH25",
@@ -208,13 +204,13 @@ pub(super) const TAMPERING: [Scenario; 34] = [
         "TH26",
         "preferences that log nothing",
         |world| after_preferences(world, |_| shared(UNLOGGED_PREFERENCES)),
-        Expected::ended(&["SW-DOC-04"], &["SW-DOC-06"], LogMissing),
+        Expected::ended(&["SW-DOC-04", "SW-STR-01", "SW-STR-02"], &["SW-DOC-06"], LogMissing),
     ),
     scenario(
         "TH26",
         "preferences deleted",
         preferences_deleted,
-        Expected { events: &["SW-DOC-06"], outcome: Some(LogMissing), ..Expected::NO_SESSION },
+        Expected::ended(&["SW-DOC-04", "SW-STR-01", "SW-STR-02"], &["SW-DOC-06"], LogMissing),
     ),
     scenario(
         "TH26",
@@ -235,7 +231,7 @@ pub(super) const TAMPERING: [Scenario; 34] = [
                 script.world.unstreamed_preferences(script.account.id, &script.node.region)
             })
         },
-        Expected { session: &["SW-DOC-04", "SW-STR-01"], ..Expected::ended(&[], &["SW-DOC-06"], Violated) },
+        Expected::ended(&["SW-DOC-04", "SW-STR-01", "SW-STR-02"], &["SW-DOC-06"], LogMissing),
     ),
     scenario(
         "TH27",
@@ -277,6 +273,12 @@ pub(super) const TAMPERING: [Scenario; 34] = [
         "an agent killed before it writes the log",
         killed_agent,
         Expected { outcome: Some(LogMissing), ..Expected::QUIET },
+    ),
+    scenario(
+        "TH31",
+        "a stream cut off while the session lives",
+        |world| with_log(world, LogFate::Unstreamed),
+        Expected::found(&["SW-STR-02"], &[], LogMissing),
     ),
     scenario(
         "TH32",
