@@ -5,5 +5,6 @@ pub mod casting;
 pub mod generate;
 pub mod plan;
 pub mod sink;
+mod snapshot;
 pub mod stores;
 pub mod stream;

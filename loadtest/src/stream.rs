@@ -44,6 +44,14 @@ pub struct Setting {
     pub envelopes: bool,
 }
 
+impl Setting {
+    /// The organisation in which it all happens, as it is when the stream begins.
+    pub fn world(&self) -> World {
+        let shape = OrganisationShape { accounts: self.accounts.max(1), ..OrganisationShape::default() };
+        World::new(shape, self.seed, Now(START.0))
+    }
+}
+
 /// What is true of a stream, as a reader of it should find.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Truth {
@@ -134,9 +142,7 @@ impl Recent {
 impl Stream {
     /// A stream of this plan. At most [`SESSIONS_MAX`](crate::casting::SESSIONS_MAX) sessions are told apart.
     pub fn new(plan: Plan, setting: Setting) -> Self {
-        let shape = OrganisationShape { accounts: setting.accounts.max(1), ..OrganisationShape::default() };
-        let world = World::new(shape, setting.seed, Now(START.0));
-        let accounts = world.accounts().iter().filter(|account| account.ordinary()).cloned().collect();
+        let accounts = setting.world().accounts().iter().filter(|account| account.ordinary()).cloned().collect();
         Self {
             casting: Casting::new(accounts, setting.seed),
             dice: Dice::new(setting.seed ^ 0x6c6f_6164_7465_7374),

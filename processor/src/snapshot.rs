@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
 use sessionwarden_machine::{
     ids::{AccountId, EventTime, SessionKey},
     posture::{
@@ -81,7 +82,7 @@ impl Snapshot {
                 return Err(bad(format!("is longer than {LINE_BYTES_MAX} bytes")));
             }
             if !text.trim_ascii().is_empty() {
-                snapshot.add(serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?);
+                snapshot.add(fact(text.trim_ascii_end()).map_err(bad)?);
             }
         }
     }
@@ -93,9 +94,9 @@ impl Snapshot {
             Line::Node(named, answer) => drop(self.nodes.insert(named, answer)),
             Line::Identity(account, who, answer) => drop(self.identities.insert((account, who), answer)),
             Line::Guards(account, answer) => drop(self.guards.insert(account, answer)),
-            Line::Document(named, answer) => drop(self.documents.insert(named, answer)),
+            Line::Document(named, answer) => drop(self.documents.insert(plain(named), answer)),
             Line::Bucket(name, answer) => drop(self.buckets.insert(name, answer)),
-            Line::Key(named, answer) => drop(self.keys.insert(named, answer)),
+            Line::Key(named, answer) => drop(self.keys.insert(plain(named), answer)),
             Line::Network(named, answer) => drop(self.networks.insert(named, answer)),
             Line::Cluster(named, answer) => drop(self.clusters.insert(named, answer)),
         }
@@ -110,6 +111,49 @@ impl Snapshot {
     pub fn with(&self, lives: BTreeMap<SessionKey, Life>) -> Past<'_> {
         Past { snapshot: self, lives }
     }
+}
+
+/// Reads one line. A field that is unknown or missing is refused: with a boundary overlooked, a role would seem to be
+/// allowed more than it is.
+fn fact(text: &[u8]) -> Result<Line, String> {
+    let problem = |error: serde_json::Error| error.to_string().replace(" at line 1 column ", " at column ");
+    let line: Line = serde_json::from_slice(text).map_err(problem)?;
+    let written = serde_json::from_slice(text).map_err(problem)?;
+    let understood = serde_json::to_value(&line).map_err(problem)?;
+    match difference(&written, &understood) {
+        Some(problem) => Err(problem),
+        None => Ok(line),
+    }
+}
+
+/// The first field that only one of the two has.
+fn difference(written: &Value, understood: &Value) -> Option<String> {
+    match (written, understood) {
+        (Value::Object(written), Value::Object(understood)) => {
+            let unknown = written.keys().find(|name| !understood.contains_key(*name));
+            let missing = understood.keys().find(|name| !written.contains_key(*name));
+            let within = || written.iter().find_map(|(name, value)| difference(value, understood.get(name)?));
+            let unknown = unknown.map(|name| format!("unknown field `{name}`"));
+            unknown.or_else(|| missing.map(|name| format!("missing field `{name}`"))).or_else(within)
+        }
+        (Value::Array(written), Value::Array(understood)) => {
+            written.iter().zip(understood).find_map(|(written, understood)| difference(written, understood))
+        }
+        _ => None,
+    }
+}
+
+/// A document or key by what is left of its ARN, in the account and region that the ARN names; whatever else stands
+/// for itself.
+fn plain(named: Named) -> Named {
+    let mut parts = named.id.splitn(6, ':');
+    let (arn, _, _, region) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let account = parts.next().and_then(|account| account.parse().ok());
+    let (Some("arn"), Some(region), Some(account), Some(resource)) = (arn, region, account, parts.next()) else {
+        return named;
+    };
+    let id = resource.strip_prefix("key/").or_else(|| resource.strip_prefix("document/")).unwrap_or(resource);
+    Named { account, region: region.into(), id: id.into() }
 }
 
 /// Sessions of the past on the ground of a snapshot.
@@ -183,7 +227,7 @@ impl Identities for Past<'_> {
 
 impl Documents for Past<'_> {
     async fn document(&self, account: AccountId, region: &str, document: &str) -> Result<Document, CallError> {
-        told(self.snapshot.documents.get(&named(account, region, document)))
+        told(self.snapshot.documents.get(&plain(named(account, region, document))))
     }
 }
 
@@ -193,7 +237,7 @@ impl LogPlaces for Past<'_> {
     }
 
     async fn key(&self, account: AccountId, region: &str, key: &str) -> Result<Key, CallError> {
-        told(self.snapshot.keys.get(&named(account, region, key)))
+        told(self.snapshot.keys.get(&plain(named(account, region, key))))
     }
 }
 

@@ -103,6 +103,7 @@ fn arguments(spec: &Spec, out: &Path, truth: &Path) -> generate::Args {
         format: Format::Ndjson,
         gzip: false,
         truth: Some(truth.to_owned()),
+        snapshot: None,
     }
 }
 

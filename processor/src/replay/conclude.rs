@@ -152,7 +152,9 @@ fn conclude_part(parts: Vec<Part>, desk: &mut Desk<'_>, keep: bool) -> Result<Pa
         if let Some(past) = &mut desk.past {
             past.tell(&mut some, desk.settings, desk.verdicts.judge()).map_err(ReplayError::Runtime)?;
         }
-        some.into_iter().for_each(|session| out.take(session, desk, keep));
+        for session in some {
+            out.take(session, desk, keep);
+        }
     }
 }
 

@@ -88,7 +88,11 @@ pub fn replay(
     options: &Options,
     on_progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Summary, ReplayError> {
-    let settings = options.settings.clone().without_organization();
+    let mut settings = options.settings.clone().without_organization();
+    if options.snapshot.is_some() {
+        // What a snapshot shows is taken to have been so all along: it does not lapse.
+        settings.evidence_unknown_ms_max = i64::MAX;
+    }
     let feed = options.feed.as_deref().map(FeedSink::create).transpose()?;
     let parked_file = options.parked.as_deref().map(ParkedFile::create).transpose()?;
     let progress = Progress::default();

@@ -33,7 +33,8 @@ impl<'s> Past<'s> {
         settings: &Settings,
         judge: &Judge,
     ) -> std::io::Result<()> {
-        let wanted: Vec<EvidenceKind> = judge.evidence().collect();
+        // Whether an agent answers is true of one moment, and says nothing of the time before it.
+        let wanted: Vec<EvidenceKind> = judge.evidence().filter(|kind| *kind != EvidenceKind::AgentOnline).collect();
         let known = sessions.iter().filter(|session| session.is_opened());
         let lives: BTreeMap<SessionKey, Life> =
             known.map(|session| (session.key.clone(), Life::Alive(described(session)))).collect();
@@ -42,13 +43,15 @@ impl<'s> Past<'s> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let gathered = gather(&hands, settings, &wanted, &mut self.memory, &questions, Now(0));
         let mut gathered: BTreeMap<SessionKey, _> = runtime.block_on(gathered).into_iter().collect();
-        let taken = self.snapshot.taken().map_or_else(|| "a snapshot".to_owned(), |taken| taken.to_string());
+        let taken = self.snapshot.taken();
+        let taken = taken.map_or_else(|| "snapshot".to_owned(), |taken| format!("snapshot of {taken}"));
         for session in sessions {
             let Some((mut told, born)) = gathered.remove(&session.key).zip(session.born_at()) else {
                 continue;
             };
-            for answered in told.evidence.values_mut() {
-                answered.source = format!("{} of {taken}", answered.source).into();
+            // What rests on no fact has no source. A session keeps only the beginning of a longer reason.
+            for answered in told.evidence.values_mut().filter(|answered| !answered.source.is_empty()) {
+                answered.reason = format!("{taken}: {}", answered.reason).into();
             }
             told.at = Now(born.0);
             session.absorb(Input::Gathered(Box::new(told)), Now(born.0));

@@ -7,6 +7,7 @@ mod chunks;
 mod options;
 mod outputs;
 mod policy;
+mod snapshot;
 
 use std::{
     fs,
