@@ -21,7 +21,7 @@ use sessionwarden_machine::{
 };
 use tracing::Instrument;
 
-use super::survey::{Survey, limit_of};
+use super::{Survey, limit_of};
 use crate::ports::Hands;
 
 /// What a session needs to know.
@@ -143,10 +143,8 @@ impl<H: Hands> Round<'_, H> {
                 Life::Alive(_) | Life::Ended(_) | Life::Unknown => None,
             })
             .collect();
-        let nodes = match targets.is_empty() {
-            true => Ok(BTreeMap::new()),
-            false => self.survey.nodes(account, &region, &targets).await,
-        };
+        let nodes =
+            if targets.is_empty() { Ok(BTreeMap::new()) } else { self.survey.nodes(account, &region, &targets).await };
         let living = living.into_iter().map(|key| {
             let life = lives.remove(&key).unwrap_or(Life::Unknown);
             self.of_living(key, life, &nodes)

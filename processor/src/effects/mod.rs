@@ -1,6 +1,7 @@
 //! Performs effects. An executor has no choice to make: what it is given is to be done, once or many times.
 
 mod evidence;
+mod lanes;
 mod survey;
 
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use sessionwarden_machine::{
 };
 
 pub use evidence::{Question, gather};
-pub use survey::within;
-pub(crate) use survey::{Survey, limit_of};
+pub(crate) use lanes::{Lane, Lanes, limit_of, within};
+pub(crate) use survey::Survey;
 
 use crate::{
     audit::{AuditEntry, AuditError, AuditFile, AuditKind},

@@ -1,12 +1,8 @@
-//! Asks an organisation what sessions rest on: each question once, however many sessions need its answer, and none for
-//! longer than is allowed.
+//! Asks an organisation what sessions rest on: each question once, however many sessions need its answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,33 +13,12 @@ use sessionwarden_machine::{
         Asked, Bucket, CallError, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who,
     },
     session::{Described, Life},
-    settings::Settings,
 };
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tracing::Instrument;
 
+use super::lanes::{Lane, Lanes};
 use crate::ports::Hands;
-
-/// How many calls are under way in one account at one time.
-const CALLS_AT_ONCE_MAX: usize = 16;
-/// After how many calls without an answer in time an account is asked nothing more in this survey (I13).
-const TIMEOUTS_MAX: u32 = 2;
-
-/// How long one call may take.
-pub(crate) fn limit_of(settings: &Settings) -> Duration {
-    Duration::from_millis(u64::try_from(settings.call_ms_max).unwrap_or_default())
-}
-
-/// A call, or [`CallError::Unknown`] once `limit` has passed (I13).
-pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    tokio::time::timeout(limit, call).await.unwrap_or(Err(CallError::Unknown))
-}
-
-/// The calls of one account: so many at once, and none any more once it has kept us waiting.
-struct Lane {
-    permits: Semaphore,
-    timeouts: AtomicU32,
-}
 
 /// Answers that are asked for once.
 struct Once<K, T>(Mutex<BTreeMap<K, Arc<OnceCell<Asked<T>>>>>);
@@ -64,9 +39,7 @@ type Place = (AccountId, Arc<str>, Arc<str>);
 /// One survey: what was asked during it is not asked again.
 pub(crate) struct Survey<'h, H> {
     hands: &'h H,
-    limit: Duration,
-    /// By account; that of the log bucket is nobody's.
-    lanes: Mutex<BTreeMap<Option<AccountId>, Arc<Lane>>>,
+    lanes: Lanes,
     identities: Once<(AccountId, Who), Identity>,
     guards: Once<AccountId, Guards>,
     documents: Once<Place, Document>,
@@ -81,8 +54,7 @@ impl<'h, H: Hands> Survey<'h, H> {
     pub(crate) fn new(hands: &'h H, limit: Duration) -> Self {
         Self {
             hands,
-            limit,
-            lanes: Mutex::default(),
+            lanes: Lanes::new(limit),
             identities: Once::new(),
             guards: Once::new(),
             documents: Once::new(),
@@ -93,39 +65,14 @@ impl<'h, H: Hands> Survey<'h, H> {
         }
     }
 
-    fn lane(&self, account: Option<AccountId>) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Lane { permits: Semaphore::new(CALLS_AT_ONCE_MAX), timeouts: AtomicU32::new(0) };
-        Arc::clone(lanes.entry(account).or_insert_with(|| Arc::new(fresh())))
-    }
-
     /// A call on behalf of one account's sessions.
     async fn call<T>(
         &self,
-        account: impl Into<Option<AccountId>>,
+        account: AccountId,
         what: &'static str,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        let account = account.into();
-        let lane = self.lane(account);
-        let Ok(_permit) = lane.permits.acquire().await else {
-            return Err(CallError::Unknown);
-        };
-        if lane.timeouts.load(Ordering::Relaxed) >= TIMEOUTS_MAX {
-            return Err(CallError::Unknown);
-        }
-        let answer = match tokio::time::timeout(self.limit, call).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                lane.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(CallError::Unknown)
-            }
-        };
-        if let Err(error) = &answer {
-            let account = account.map(tracing::field::display);
-            tracing::warn!(account, %error, "{what} cannot be had");
-        }
-        answer
+        self.lanes.call(Lane::Account(account), what, call).await
     }
 
     pub(crate) async fn lives(
@@ -174,7 +121,8 @@ impl<'h, H: Hands> Survey<'h, H> {
     }
 
     pub(crate) async fn bucket(&self, bucket: &Arc<str>) -> Asked<Bucket> {
-        self.buckets.get(Arc::clone(bucket), self.call(None, "the log bucket", self.hands.bucket(bucket))).await
+        let ask = self.lanes.call(Lane::Bucket, "the log bucket", self.hands.bucket(bucket));
+        self.buckets.get(Arc::clone(bucket), ask).await
     }
 
     pub(crate) async fn key(&self, account: AccountId, region: &Arc<str>, key: &Arc<str>) -> Asked<Key> {
@@ -198,7 +146,7 @@ impl<'h, H: Hands> Survey<'h, H> {
         bucket: &str,
         key: &str,
     ) -> Result<Option<LogObject>, CallError> {
-        self.call(account, "a log object", self.hands.object(bucket, key)).await
+        self.lanes.call(Lane::Logs(account), "a log object", self.hands.object(bucket, key)).await
     }
 
     pub(crate) async fn stream(
@@ -208,6 +156,11 @@ impl<'h, H: Hands> Survey<'h, H> {
         group: &str,
         stream: &str,
     ) -> Result<Option<LogStream>, CallError> {
-        self.call(account, "a log stream", self.hands.stream(account, region, group, stream)).await
+        // The account keeps its streams itself.
+        if self.lanes.is_silent(Lane::Account(account)) {
+            return Err(CallError::Unknown);
+        }
+        let ask = self.hands.stream(account, region, group, stream);
+        self.lanes.call(Lane::Logs(account), "a log stream", ask).await
     }
 }

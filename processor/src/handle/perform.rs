@@ -1,7 +1,8 @@
 //! Performs effects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use sessionwarden_machine::{
     account::AccountInput,
     effect::{Effect, RemedyResult},
@@ -13,7 +14,7 @@ use tracing::Instrument;
 
 use super::{HandleError, Handler, Inbox, News};
 use crate::{
-    effects::{limit_of, result_of, within},
+    effects::{Lane, Lanes, limit_of, result_of},
     ports::Hands,
 };
 
@@ -44,7 +45,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
         let writing = tracing::info_span!("report", effects = every.len());
         let written: BTreeSet<EffectId> = writing.in_scope(|| self.reports.write(&every, now))?.into_iter().collect();
-        let limit = limit_of(&self.settings);
+        let mut called = self.call_all(&every).await;
         let mut inbox = Inbox::new();
         for (subject, effects) in all {
             let mut news = Vec::new();
@@ -62,27 +63,24 @@ impl<S: Store, H: Hands> Handler<S, H> {
                         done.push(id.clone());
                         ("count", "done")
                     }
-                    Effect::Terminate { id, session, .. } => {
-                        let Some(hands) = &self.hands else { continue };
-                        let span = tracing::info_span!("terminate", effect = %id, %session);
-                        let result = result_of(within(limit, hands.terminate(session)).instrument(span).await);
-                        self.metrics.termination(name_of(&result));
-                        news.push(News::Session(Input::Tried { result: result.clone() }));
-                        ("terminate", name_of(&result))
+                    Effect::Terminate { id, .. } => {
+                        let Some(result) = called.remove(id) else { continue };
+                        let name = name_of(&result);
+                        self.metrics.termination(name);
+                        news.push(News::Session(Input::Tried { result }));
+                        ("terminate", name)
                     }
-                    Effect::Quarantine { id, account } => {
-                        let Some(hands) = &self.hands else { continue };
-                        let span = tracing::info_span!("quarantine", effect = %id, %account);
-                        let result = result_of(within(limit, hands.lock(*account)).instrument(span).await);
-                        news.push(News::Account(AccountInput::LockTried(result.clone())));
-                        ("quarantine", name_of(&result))
+                    Effect::Quarantine { id, .. } => {
+                        let Some(result) = called.remove(id) else { continue };
+                        let name = name_of(&result);
+                        news.push(News::Account(AccountInput::LockTried(result)));
+                        ("quarantine", name)
                     }
-                    Effect::Release { id, account } => {
-                        let Some(hands) = &self.hands else { continue };
-                        let span = tracing::info_span!("release", effect = %id, %account);
-                        let result = result_of(within(limit, hands.unlock(*account)).instrument(span).await);
-                        news.push(News::Account(AccountInput::ReleaseTried(result.clone())));
-                        ("release", name_of(&result))
+                    Effect::Release { id, .. } => {
+                        let Some(result) = called.remove(id) else { continue };
+                        let name = name_of(&result);
+                        news.push(News::Account(AccountInput::ReleaseTried(result)));
+                        ("release", name)
                     }
                 };
                 self.metrics.effect(kind, result);
@@ -96,6 +94,36 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
         Ok(inbox)
     }
+
+    /// Makes the calls that effects ask for, side by side: one that is not answered keeps no other waiting (I13).
+    async fn call_all(&self, effects: &[&Effect]) -> BTreeMap<EffectId, RemedyResult> {
+        let Some(hands) = &self.hands else {
+            return BTreeMap::new();
+        };
+        let lanes = Lanes::new(limit_of(&self.settings));
+        join_all(effects.iter().map(|effect| call(hands, &lanes, effect))).await.into_iter().flatten().collect()
+    }
+}
+
+/// The call that an effect asks for, if it asks for one.
+async fn call<H: Hands>(hands: &H, lanes: &Lanes, effect: &Effect) -> Option<(EffectId, RemedyResult)> {
+    let (id, answer) = match effect {
+        Effect::Terminate { id, session, .. } => {
+            let span = tracing::info_span!("terminate", effect = %id, %session);
+            let lane = Lane::Account(session.account);
+            (id, lanes.call(lane, "a termination", hands.terminate(session)).instrument(span).await)
+        }
+        Effect::Quarantine { id, account } => {
+            let span = tracing::info_span!("quarantine", effect = %id, %account);
+            (id, lanes.call(Lane::Organization, "a lock", hands.lock(*account)).instrument(span).await)
+        }
+        Effect::Release { id, account } => {
+            let span = tracing::info_span!("release", effect = %id, %account);
+            (id, lanes.call(Lane::Organization, "a release", hands.unlock(*account)).instrument(span).await)
+        }
+        Effect::Report(_) | Effect::Close { .. } | Effect::Count { .. } => return None,
+    };
+    Some((id.clone(), result_of(answer)))
 }
 
 fn name_of(result: &RemedyResult) -> &'static str {
