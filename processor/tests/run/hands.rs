@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use sessionwarden::{
@@ -48,11 +50,23 @@ pub(crate) enum Fate {
     Fails(CallError),
     /// It answers success and does nothing.
     Pretends,
+    /// It is answered after so many milliseconds.
+    Late(u64),
     /// It never answers.
     Hangs,
 }
 
 type Script = dyn Fn(Port, Option<AccountId>, i64) -> Fate + Send + Sync;
+
+/// One question: which port, in whose account, about what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Question {
+    /// Milliseconds since the start.
+    pub(crate) at_ms: i64,
+    pub(crate) port: Port,
+    pub(crate) account: Option<AccountId>,
+    pub(crate) about: String,
+}
 
 /// One call that changes something: when (ms since the start), which, on what, and its fate.
 pub(crate) type Call = (i64, Port, String, Fate);
@@ -64,7 +78,7 @@ pub(crate) struct Hands {
     /// Milliseconds since the start.
     pub(crate) clock: Arc<AtomicI64>,
     calls: Arc<Mutex<Vec<Call>>>,
-    asked: Arc<Mutex<BTreeMap<Port, u64>>>,
+    asked: Arc<Mutex<Vec<Question>>>,
 }
 
 impl Hands {
@@ -89,19 +103,38 @@ impl Hands {
         (self.script)(port, account, self.clock.load(Ordering::Relaxed))
     }
 
-    async fn ask(&self, port: Port, account: impl Into<Option<AccountId>>) -> Result<(), CallError> {
-        *self.asked.lock().unwrap().entry(port).or_default() += 1;
-        match self.fate(port, account.into()) {
+    async fn ask(
+        &self,
+        port: Port,
+        account: impl Into<Option<AccountId>>,
+        about: impl Display + Send,
+    ) -> Result<(), CallError> {
+        let (account, at_ms) = (account.into(), self.clock.load(Ordering::Relaxed));
+        self.asked.lock().unwrap().push(Question { at_ms, port, account, about: about.to_string() });
+        match self.fate(port, account) {
             Fate::Answered => Ok(()),
             Fate::Fails(error) => Err(error),
+            Fate::Late(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(())
+            }
             Fate::Pretends => panic!("a question cannot be answered by pretending"),
             Fate::Hangs => std::future::pending().await,
         }
     }
 
-    /// How many questions each port was asked.
-    pub(crate) fn asked(&self) -> BTreeMap<Port, u64> {
-        self.asked.lock().unwrap().clone()
+    /// How many questions each port was asked since they were last taken.
+    pub(crate) fn asked(&self) -> BTreeMap<Port, usize> {
+        let mut counts = BTreeMap::new();
+        for question in self.asked.lock().unwrap().iter() {
+            *counts.entry(question.port).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The questions since they were last taken, in order.
+    pub(crate) fn take_asked(&self) -> Vec<Question> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
     /// Whether the call is to go through.
@@ -110,10 +143,23 @@ impl Hands {
         self.calls.lock().unwrap().push((self.clock.load(Ordering::Relaxed), port, what, fate));
         match fate {
             Fate::Answered => Ok(true),
+            Fate::Late(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(true)
+            }
             Fate::Pretends => Ok(false),
             Fate::Fails(error) => Err(error),
             Fate::Hangs => std::future::pending().await,
         }
+    }
+}
+
+/// Several things, one after the other.
+struct Listed<'a, T>(&'a BTreeSet<T>);
+
+impl<T: Display> Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|one| write!(f, "{one} "))
     }
 }
 
@@ -124,12 +170,12 @@ impl Sessions for Hands {
         region: &str,
         sessions: &BTreeSet<SessionKey>,
     ) -> Result<BTreeMap<SessionKey, Life>, CallError> {
-        self.ask(Port::Describe, account).await?;
+        self.ask(Port::Describe, account, Listed(sessions)).await?;
         self.inner.describe(account, region, sessions).await
     }
 
     async fn active(&self, account: AccountId, region: &str) -> Result<Vec<(SessionKey, Described)>, CallError> {
-        self.ask(Port::Active, account).await?;
+        self.ask(Port::Active, account, region).await?;
         self.inner.active(account, region).await
     }
 
@@ -148,55 +194,55 @@ impl Nodes for Hands {
         region: &str,
         nodes: &BTreeSet<Arc<str>>,
     ) -> Result<BTreeMap<Arc<str>, Node>, CallError> {
-        self.ask(Port::Nodes, account).await?;
+        self.ask(Port::Nodes, account, Listed(nodes)).await?;
         self.inner.nodes(account, region, nodes).await
     }
 
     async fn network(&self, account: AccountId, region: &str, network: &str) -> Result<Network, CallError> {
-        self.ask(Port::Network, account).await?;
+        self.ask(Port::Network, account, network).await?;
         self.inner.network(account, region, network).await
     }
 
     async fn cluster(&self, account: AccountId, region: &str, cluster: &str) -> Result<Cluster, CallError> {
-        self.ask(Port::Cluster, account).await?;
+        self.ask(Port::Cluster, account, cluster).await?;
         self.inner.cluster(account, region, cluster).await
     }
 }
 
 impl Identities for Hands {
     async fn identity(&self, account: AccountId, who: &Who) -> Result<Identity, CallError> {
-        self.ask(Port::Identity, account).await?;
+        self.ask(Port::Identity, account, format!("{who:?}")).await?;
         self.inner.identity(account, who).await
     }
 
     async fn guards(&self, account: AccountId) -> Result<Guards, CallError> {
-        self.ask(Port::Guards, account).await?;
+        self.ask(Port::Guards, account, account).await?;
         self.inner.guards(account).await
     }
 }
 
 impl Documents for Hands {
     async fn document(&self, account: AccountId, region: &str, document: &str) -> Result<Document, CallError> {
-        self.ask(Port::Document, account).await?;
+        self.ask(Port::Document, account, document).await?;
         self.inner.document(account, region, document).await
     }
 }
 
 impl LogPlaces for Hands {
     async fn bucket(&self, bucket: &str) -> Result<Bucket, CallError> {
-        self.ask(Port::Bucket, None).await?;
+        self.ask(Port::Bucket, None, bucket).await?;
         self.inner.bucket(bucket).await
     }
 
     async fn key(&self, account: AccountId, region: &str, key: &str) -> Result<Key, CallError> {
-        self.ask(Port::Key, account).await?;
+        self.ask(Port::Key, account, key).await?;
         self.inner.key(account, region, key).await
     }
 }
 
 impl Logs for Hands {
     async fn object(&self, bucket: &str, key: &str) -> Result<Option<LogObject>, CallError> {
-        self.ask(Port::Object, None).await?;
+        self.ask(Port::Object, None, key).await?;
         self.inner.object(bucket, key).await
     }
 
@@ -207,18 +253,15 @@ impl Logs for Hands {
         group: &str,
         stream: &str,
     ) -> Result<Option<LogStream>, CallError> {
-        self.ask(Port::Stream, account).await?;
+        self.ask(Port::Stream, account, stream).await?;
         self.inner.stream(account, region, group, stream).await
     }
 }
 
 impl Organization for Hands {
     async fn places(&self) -> Result<(Vec<AccountId>, Vec<Arc<str>>), CallError> {
-        match self.fate(Port::Places, None) {
-            Fate::Fails(error) => Err(error),
-            Fate::Answered | Fate::Pretends => self.inner.places().await,
-            Fate::Hangs => std::future::pending().await,
-        }
+        self.ask(Port::Places, None, "").await?;
+        self.inner.places().await
     }
 
     async fn lock(&self, account: AccountId) -> Result<(), CallError> {

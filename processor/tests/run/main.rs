@@ -2,6 +2,7 @@
 //! lost, repeated or late, and every scenario of the model.
 
 mod demonstration;
+mod evidence;
 mod hands;
 mod hands_that_fail;
 mod order;
