@@ -48,7 +48,9 @@ pub fn line(report: &Report) -> String {
 pub fn record_uid(report: &Report) -> String {
     let id = report.id();
     match report {
-        Report::Incident(incident) if incident.resolved.is_some() => format!("{id}#resolved"),
+        Report::Incident(incident) if incident.resolved.is_some() => {
+            format!("{}#resolved", id.0.strip_suffix("/resolved").unwrap_or(&id.0))
+        }
         Report::Finding(_) | Report::Activity(_) | Report::Incident(_) => id.to_string(),
         Report::Remedy(remedy) => match remedy.result {
             RemedyResult::Done | RemedyResult::Unneeded => id.to_string(),
