@@ -4,6 +4,7 @@ pub mod bench;
 pub mod casting;
 pub mod generate;
 pub mod plan;
+pub mod scenarios;
 pub mod sink;
 mod snapshot;
 pub mod stores;
