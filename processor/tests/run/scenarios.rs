@@ -55,8 +55,7 @@ struct Came {
 impl Came {
     fn expected(expected: &Expected) -> Self {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let missing =
-            expected.outcome.filter(|outcome| *outcome == Outcome::LogMissing).map(|outcome| outcome.as_str());
+        let missing = expected.outcome.filter(|outcome| *outcome == Outcome::LogMissing).map(Outcome::as_str);
         let others = expected.incidents.iter().copied();
         Self {
             session: names(expected.session),
@@ -189,9 +188,10 @@ fn replay_sees_what_needs_no_evidence() {
     compare(scenarios().map(|scenario| {
         let folder = tempfile::tempdir().unwrap();
         let expected = Came::expected(&scenario.expected);
-        let seen = match scenario.expected.evidence {
-            true => Came { events: expected.events, ..Came::default() },
-            false => Came { outcome: None, incidents: BTreeSet::new(), ..expected },
+        let seen = if scenario.expected.evidence {
+            Came { events: expected.events, ..Came::default() }
+        } else {
+            Came { outcome: None, incidents: BTreeSet::new(), ..expected }
         };
         (scenario, replayed(scenario, folder.path()), seen)
     }));

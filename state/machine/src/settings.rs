@@ -182,10 +182,8 @@ impl Settings {
     /// Whether a thing belongs to the guardrail: by its name, or because it is the preferences document or the account
     /// switch that no account has two of. An object in S3, `bucket/key`, belongs to its bucket (TH24).
     pub fn owns(&self, kind: ThingKind, id: &str) -> bool {
-        let id = match kind {
-            ThingKind::LogObject => id.split('/').next().unwrap_or(id),
-            _ => id,
-        };
+        let bucket = id.split('/').next().filter(|_| kind == ThingKind::LogObject);
+        let id = bucket.unwrap_or(id);
         let name = id.rsplit(['/', ':']).next().unwrap_or(id);
         (kind == ThingKind::Document && name == crate::decode::PREFERENCES)
             || self.own_names.iter().any(|pattern| matches(pattern, name) || matches(pattern, id))
