@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use sessionwarden_machine::ids::Now;
 
+#[cfg(feature = "aws")]
+use crate::DynamoDb;
 use crate::{DueItem, Embedded, Item, Memory, Saved, Store, StoreError, Write};
 
 /// The backend that the configuration names. There is no fall-back from one to another.
@@ -11,6 +13,9 @@ pub enum Backend {
     Memory(Memory),
     /// Keeps everything in a folder.
     Embedded(Embedded),
+    /// Keeps everything in two DynamoDB tables.
+    #[cfg(feature = "aws")]
+    DynamoDb(DynamoDb),
 }
 
 impl Store for Backend {
@@ -18,6 +23,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.load(key).await,
             Self::Embedded(store) => store.load(key).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.load(key).await,
         }
     }
 
@@ -25,6 +32,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.save(writes).await,
             Self::Embedded(store) => store.save(writes).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.save(writes).await,
         }
     }
 
@@ -32,6 +41,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.due(until, limit).await,
             Self::Embedded(store) => store.due(until, limit).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.due(until, limit).await,
         }
     }
 
@@ -39,6 +50,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.dependents(thing, after, limit).await,
             Self::Embedded(store) => store.dependents(thing, after, limit).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.dependents(thing, after, limit).await,
         }
     }
 
@@ -46,6 +59,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.collect(now, limit).await,
             Self::Embedded(store) => store.collect(now, limit).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.collect(now, limit).await,
         }
     }
 
@@ -53,6 +68,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.keys(prefix, after, limit).await,
             Self::Embedded(store) => store.keys(prefix, after, limit).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.keys(prefix, after, limit).await,
         }
     }
 
@@ -60,6 +77,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.checkpoint(name).await,
             Self::Embedded(store) => store.checkpoint(name).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.checkpoint(name).await,
         }
     }
 
@@ -67,6 +86,8 @@ impl Store for Backend {
         match self {
             Self::Memory(store) => store.set_checkpoint(name, value).await,
             Self::Embedded(store) => store.set_checkpoint(name, value).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.set_checkpoint(name, value).await,
         }
     }
 }

@@ -1,10 +1,17 @@
 //! What every backend must do, as functions that any backend's tests can run. They panic at what is broken.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::Now;
 
-use crate::{Due, DueItem, Item, ItemError, Saved, Store, StoreError, Write, item::ITEM_BYTES_MAX};
+use crate::{
+    Due, DueItem, Item, ItemError, Saved, Store, StoreError, Write,
+    item::{ITEM_BYTES_MAX, KEY_BYTES_MAX, THINGS_MAX},
+};
+
+/// An index follows its items within five seconds, or it is wrong.
+const SETTLE_READS_MAX: u32 = 250;
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
 mod model;
 
@@ -19,6 +26,7 @@ pub async fn all<S: Store + Clone + 'static>(mut fresh: impl AsyncFnMut() -> S) 
     due_is_ordered_and_bounded(&fresh().await).await;
     depends_index_follows_its_item(&fresh().await).await;
     listings_go_page_by_page(&fresh().await).await;
+    names_may_hold_any_character(&fresh().await).await;
     collect_deletes_what_expired(&fresh().await).await;
     checkpoints_are_kept(&fresh().await).await;
     concurrent_writers_lose_no_update(fresh().await).await;
@@ -44,9 +52,28 @@ async fn load<S: Store>(store: &S, key: &str) -> Option<Item> {
     store.load(key).await.expect("load")
 }
 
-async fn due_keys<S: Store>(store: &S, until: i64, limit: usize) -> Vec<(i64, String)> {
-    let due = store.due(Now(until), limit).await.expect("due");
-    due.into_iter().map(|entry| (entry.due.at.0, entry.key.to_string())).collect()
+/// Reads until the answer is as expected: [`Store::due`] and [`Store::keys`] may follow their items a little later.
+async fn settles<T: PartialEq + std::fmt::Debug>(expected: T, read: impl AsyncFn() -> T) {
+    for _ in 0..SETTLE_READS_MAX {
+        if read().await == expected {
+            return;
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
+    assert_eq!(read().await, expected);
+}
+
+async fn due_settles<S: Store>(store: &S, until: i64, limit: usize, expected: &[(i64, String)]) {
+    settles(expected.to_vec(), async || {
+        let due = store.due(Now(until), limit).await.expect("due");
+        due.into_iter().map(|entry| (entry.due.at.0, entry.key.to_string())).collect()
+    })
+    .await;
+}
+
+async fn keys_settle<S: Store>(store: &S, (prefix, after, limit): (&str, Option<&str>, usize), expected: &[&str]) {
+    let expected = expected.iter().map(ToString::to_string).collect();
+    settles(expected, async || texts(&store.keys(prefix, after, limit).await.expect("keys"))).await;
 }
 
 async fn dependents<S: Store>(store: &S, thing: &str) -> Vec<String> {
@@ -72,7 +99,7 @@ pub async fn create_and_update_are_conditional<S: Store>(store: &S) {
         assert_eq!(put(store, loser, stale).await, Saved::Conflict);
     }
     assert_eq!(load(store, "session#a").await, Some(Item { rev: 1, ..first }));
-    assert_eq!(due_keys(store, 100, 9).await, [(5, "session#a".to_owned())]);
+    due_settles(store, 100, 9, &[(5, "session#a".to_owned())]).await;
     assert!(dependents(store, "role/1/other").await.is_empty());
 
     let mut second = item("session#a", "second", None, &[], None);
@@ -118,34 +145,67 @@ pub async fn what_cannot_be_stored_is_refused_whole<S: Store>(store: &S) {
     assert_eq!(put(store, large.clone(), 0).await, Saved::Saved { rev: 1 });
     assert_eq!(load(store, "session#large").await.expect("large").body, large.body);
 
-    let long = "k".repeat(2_049);
+    // The largest of all: every name as long as it may be, and the body fills the rest to the last byte.
+    let key = "s".repeat(KEY_BYTES_MAX - 1) + "#";
+    let things: Vec<String> = (0..THINGS_MAX).map(|n| format!("{n:0>KEY_BYTES_MAX$}")).collect();
+    let things: Vec<&str> = things.iter().map(String::as_str).collect();
+    let mut largest = item(&key, "", Some(i64::MAX), &things, Some(i64::MAX));
+    largest.body = vec![b' '; ITEM_BYTES_MAX];
+    let write = |largest: &Item| vec![Write { item: largest.clone(), expected: 0 }];
+    let over = match store.save(write(&largest)).await {
+        Err(StoreError::Item(ItemError::TooLarge { bytes, .. })) => bytes - ITEM_BYTES_MAX,
+        other => panic!("it is too large: {other:?}"),
+    };
+    largest.body.truncate(ITEM_BYTES_MAX - over + 1);
+    store.save(write(&largest)).await.expect_err("one byte too many");
+    largest.body.pop();
+    assert_eq!(put(store, largest.clone(), 0).await, Saved::Saved { rev: 1 });
+    assert_eq!(load(store, &key).await, Some(Item { rev: 1, ..largest }));
+
+    let long = "k".repeat(KEY_BYTES_MAX + 1);
     for bad in [item("", "", None, &[], None), item(&long, "", None, &[], None), item("k", "", None, &[""], None)] {
         let error = store.save(vec![good(), Write { item: bad, expected: 0 }]).await.expect_err("bad name");
         assert!(matches!(error, StoreError::Item(ItemError::BadName { .. })), "{error}");
         assert_eq!(load(store, "good").await, None);
     }
-    assert_eq!(put(store, item(&long[1..], "", None, &[], None), 0).await, Saved::Saved { rev: 1 });
+    assert_eq!(put(store, item(&long[1..], "", None, &[&long[1..]], None), 0).await, Saved::Saved { rev: 1 });
+    assert_eq!(dependents(store, &long[1..]).await, [&long[1..]]);
+
+    let names: Vec<String> = (0..=THINGS_MAX).map(|n| format!("role/1/{n}")).collect();
+    let mut things: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = Write { item: item("many", "", None, &things, None), expected: 0 };
+    let error = store.save(vec![good(), many]).await.expect_err("too many things");
+    assert!(matches!(error, StoreError::Item(ItemError::TooManyThings { things: 49, .. })), "{error}");
+    assert_eq!(load(store, "good").await, None);
+    things.pop();
+    assert_eq!(put(store, item("many", "", None, &things, None), 0).await, Saved::Saved { rev: 1 });
+    let others: Vec<String> = (0..THINGS_MAX).map(|n| format!("key/1/{n}")).collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    assert_eq!(put(store, item("many", "", None, &others, None), 1).await, Saved::Saved { rev: 2 });
+    assert_eq!(dependents(store, "role/1/7").await, [""; 0]);
+    assert_eq!(dependents(store, "key/1/47").await, ["many"]);
 }
 
 /// The entry moves with the item's due time and partition, and goes when nothing is due.
 pub async fn due_index_follows_its_item<S: Store>(store: &S) {
     put(store, item("s", "", Some(10), &[], None), 0).await;
-    assert_eq!(due_keys(store, 9, 9).await, []);
-    assert_eq!(due_keys(store, 10, 9).await, [(10, "s".to_owned())]);
+    due_settles(store, 9, 9, &[]).await;
+    due_settles(store, 10, 9, &[(10, "s".to_owned())]).await;
     put(store, item("s", "", Some(30), &[], None), 1).await;
-    assert_eq!(due_keys(store, 29, 9).await, []);
-    assert_eq!(due_keys(store, i64::MAX, 9).await, [(30, "s".to_owned())]);
+    due_settles(store, 29, 9, &[]).await;
+    due_settles(store, i64::MAX, 9, &[(30, "s".to_owned())]).await;
 
     let mut moved = item("s", "", Some(30), &[], None);
     let due = Due { partition: Arc::from("000000000002#us-east-1"), at: Now(30) };
     moved.due = Some(due.clone());
     put(store, moved, 2).await;
-    assert_eq!(store.due(Now(30), 9).await.expect("due"), [DueItem { key: Arc::from("s"), due }]);
+    let moved = vec![DueItem { key: Arc::from("s"), due }];
+    settles(moved, async || store.due(Now(30), 9).await.expect("due")).await;
 
     put(store, item("s", "", None, &[], None), 3).await;
-    assert_eq!(due_keys(store, i64::MAX, 9).await, []);
+    due_settles(store, i64::MAX, 9, &[]).await;
     put(store, item("s", "", Some(-5), &[], None), 4).await;
-    assert_eq!(due_keys(store, 0, 9).await, [(-5, "s".to_owned())]);
+    due_settles(store, 0, 9, &[(-5, "s".to_owned())]).await;
 }
 
 /// Earliest first, then by key; never more than asked for; the ends of time included.
@@ -156,11 +216,11 @@ pub async fn due_is_ordered_and_bounded<S: Store>(store: &S) {
     }
     let sorted = [("n", i64::MIN), ("c", -1), ("z", 1), ("a", 2), ("m", 2), ("b", 300), ("o", i64::MAX)]
         .map(|(key, at)| (at, key.to_owned()));
-    assert_eq!(due_keys(store, i64::MAX, 99).await, sorted);
-    assert_eq!(due_keys(store, i64::MAX, 4).await, sorted[..4]);
-    assert_eq!(due_keys(store, i64::MAX - 1, 99).await, sorted[..6]);
-    assert_eq!(due_keys(store, i64::MIN, 99).await, sorted[..1]);
-    assert_eq!(due_keys(store, i64::MAX, 0).await, []);
+    due_settles(store, i64::MAX, 99, &sorted).await;
+    due_settles(store, i64::MAX, 4, &sorted[..4]).await;
+    due_settles(store, i64::MAX - 1, 99, &sorted[..6]).await;
+    due_settles(store, i64::MIN, 99, &sorted[..1]).await;
+    due_settles(store, i64::MAX, 0, &[]).await;
 }
 
 /// Entries come and go with the item's list; a thing named twice is one entry.
@@ -191,30 +251,61 @@ pub async fn listings_go_page_by_page<S: Store>(store: &S) {
     writes.extend(["account#1", "session", "session$", "sessions#1"].map(write));
     store.save(writes).await.expect("save");
 
-    let (mut found, mut after): (Vec<Arc<str>>, Option<Arc<str>>) = (Vec::new(), None);
-    loop {
-        let page = store.keys("session#", after.as_deref(), 7).await.expect("keys");
-        assert!(page.len() <= 7);
-        let Some(last) = page.last() else { break };
-        after = Some(Arc::clone(last));
-        found.extend(page);
-    }
-    assert_eq!(texts(&found), keys);
-    let page = async |prefix, after, limit| texts(&store.keys(prefix, after, limit).await.expect("keys"));
-    assert_eq!(page("session#", Some("account#1"), 1).await, ["session#00"]);
-    assert_eq!(page("session#", Some("session#03x"), 1).await, ["session#04"]);
-    assert!(page("session#", Some("t"), 9).await.is_empty());
-    assert!(page("session#", None, 0).await.is_empty());
-    assert_eq!(page("", None, 99).await.len(), 29);
+    settles(keys.clone(), async || texts(&all_keys(store, "session#").await)).await;
+    keys_settle(store, ("session#", Some("account#1"), 1), &["session#00"]).await;
+    keys_settle(store, ("session#", Some("session#03x"), 1), &["session#04"]).await;
+    keys_settle(store, ("session#", Some("t"), 9), &[]).await;
+    keys_settle(store, ("session#", None, 0), &[]).await;
+    settles(29, async || store.keys("", None, 99).await.expect("keys").len()).await;
 
     let (mut found, mut after): (Vec<Arc<str>>, Option<Arc<str>>) = (Vec::new(), None);
     loop {
         let page = store.dependents("role/1/r", after.as_deref(), 4).await.expect("dependents");
+        assert!(page.len() <= 4);
         let Some(last) = page.last() else { break };
         after = Some(Arc::clone(last));
         found.extend(page);
     }
-    assert_eq!(found, store.keys("", None, 99).await.expect("keys"));
+    settles(found, async || store.keys("", None, 99).await.expect("keys")).await;
+}
+
+async fn all_keys<S: Store>(store: &S, prefix: &str) -> Vec<Arc<str>> {
+    let (mut found, mut after): (Vec<Arc<str>>, Option<Arc<str>>) = (Vec::new(), None);
+    loop {
+        let page = store.keys(prefix, after.as_deref(), 7).await.expect("keys");
+        assert!(page.len() <= 7);
+        let Some(last) = page.last() else { return found };
+        after = Some(Arc::clone(last));
+        found.extend(page);
+    }
+}
+
+/// No character means anything to a store: not in keys, not in things, partitions or names of positions.
+pub async fn names_may_hold_any_character<S: Store>(store: &S) {
+    let names = [
+        "session#a/b:c=d,e@f_g+h.i-j",
+        "depends#x",
+        "checkpoint#x",
+        ":v",
+        "#n",
+        "a b\"'`\\%*?",
+        "ä€😀",
+        "\u{0}\n",
+        "ttl",
+    ];
+    for (n, name) in names.into_iter().enumerate() {
+        let mut item = item(name, name, None, &[name], None);
+        item.due = Some(Due { partition: Arc::from(name), at: Now(n as i64) });
+        assert_eq!(put(store, item.clone(), 0).await, Saved::Saved { rev: 1 });
+        assert_eq!(load(store, name).await, Some(Item { rev: 1, ..item }));
+        assert_eq!(dependents(store, name).await, [name]);
+        store.set_checkpoint(name, name.as_bytes()).await.expect("set");
+        assert_eq!(store.checkpoint(name).await.expect("checkpoint"), Some(name.as_bytes().to_vec()));
+        keys_settle(store, (name, None, 1), &[name]).await;
+    }
+    let due: Vec<(i64, String)> = names.iter().enumerate().map(|(n, name)| (n as i64, (*name).to_owned())).collect();
+    due_settles(store, 99, 99, &due).await;
+    assert!(dependents(store, "x").await.is_empty());
 }
 
 /// Only what expired is deleted, the earliest first, with its index entries; it is returned as it was stored.
@@ -234,7 +325,7 @@ pub async fn collect_deletes_what_expired<S: Store>(store: &S) {
     let gone = store.collect(Now(i64::MAX), 2).await.expect("collect");
     assert_eq!(gone.iter().map(|item| &*item.key).collect::<Vec<_>>(), ["edge", "late"]);
     assert_eq!(dependents(store, "role/1/r").await, ["kept", "moved"]);
-    assert_eq!(due_keys(store, i64::MAX, 9).await, [(1, "kept".to_owned())]);
+    due_settles(store, i64::MAX, 9, &[(1, "kept".to_owned())]).await;
 
     assert_eq!(put(store, item("early", "", None, &[], None), 1).await, Saved::Conflict);
     assert_eq!(put(store, item("early", "", None, &[], None), 0).await, Saved::Saved { rev: 1 });
@@ -250,7 +341,7 @@ pub async fn checkpoints_are_kept<S: Store>(store: &S) {
     store.set_checkpoint("file:a", &[0, 255]).await.expect("set");
     assert_eq!(store.checkpoint("file:a").await.expect("checkpoint"), Some(vec![0, 255]));
     assert_eq!(store.checkpoint("file:b").await.expect("checkpoint"), Some(Vec::new()));
-    assert_eq!(store.keys("", None, 9).await.expect("keys"), []);
+    keys_settle(store, ("", None, 9), &[]).await;
     assert_eq!(load(store, "file:a").await, None);
 }
 
@@ -280,5 +371,5 @@ pub async fn concurrent_writers_lose_no_update<S: Store + Clone + 'static>(store
     }
     let last = load(&store, "counter").await.expect("the counter");
     assert_eq!((last.decode::<u64>().expect("a number"), last.rev), (TASKS * STEPS, TASKS * STEPS));
-    assert_eq!(due_keys(&store, i64::MAX, 9).await, [((TASKS * STEPS - 1) as i64, "counter".to_owned())]);
+    due_settles(&store, i64::MAX, 9, &[((TASKS * STEPS - 1) as i64, "counter".to_owned())]).await;
 }

@@ -8,11 +8,16 @@ use sessionwarden_machine::ids::Now;
 /// The newest version of an item's body that this binary writes and reads.
 pub const SCHEMA: u16 = 1;
 
-/// The longest key and the longest name of a thing, in bytes: `DynamoDB`'s limit for a partition key.
-pub const KEY_BYTES_MAX: usize = 2_048;
+/// The longest key and the longest name of a thing, in bytes: DynamoDB's limit for a sort key.
+pub const KEY_BYTES_MAX: usize = 1_024;
 
-/// The largest item, names and index attributes included, in bytes: `DynamoDB`'s limit.
-pub const ITEM_BYTES_MAX: usize = 400 * 1_024;
+/// The largest item, names and index attributes included, in bytes: DynamoDB's limit of 400 KB, less what its rows need
+/// for attribute names, ids and the copy of a key's beginning.
+pub const ITEM_BYTES_MAX: usize = 398 * 1_024;
+
+/// The most things one item depends on. A change from as many to as many others, and the item, are together one
+/// transaction of DynamoDB, which has at most 100 actions.
+pub const THINGS_MAX: usize = 48;
 
 /// One stored subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +99,14 @@ pub enum ItemError {
         /// Its size.
         bytes: usize,
     },
+    /// The item depends on more things than a store takes.
+    #[error("item {key} depends on {things} things; at most {THINGS_MAX} are allowed")]
+    TooManyThings {
+        /// The item.
+        key: Arc<str>,
+        /// How many.
+        things: usize,
+    },
     /// A newer binary wrote the item.
     #[error("item {key} has schema {found}, this version reads up to {known}: upgrade before reading it")]
     Newer {
@@ -159,6 +172,9 @@ impl Item {
         }
         if let Some(due) = self.due.as_ref().filter(|due| !allowed.contains(&due.partition.len())) {
             return bad("due partition", due.partition.len());
+        }
+        if self.depends.len() > THINGS_MAX {
+            return Err(ItemError::TooManyThings { key: Arc::clone(&self.key), things: self.depends.len() });
         }
         let bytes = self.key.len() + ROW_HEAD_BYTES + self.row_names_bytes() + self.body.len();
         if bytes > ITEM_BYTES_MAX {

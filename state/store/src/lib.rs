@@ -1,6 +1,6 @@
 //! Where Sessionwarden keeps its state: one item for each session, account and incident.
 //!
-//! [`Store`] is the port. [`Memory`] and [`Embedded`] answer it, [`contract`] is the suite that every backend
+//! [`Store`] is the port. [`Memory`], [`Embedded`] and `DynamoDb` (with the feature `aws`) answer it, [`contract`] is the suite that every backend
 //! passes, and [`Faulty`] injects failures into any of them.
 
 use std::{path::PathBuf, sync::Arc};
@@ -10,12 +10,16 @@ use sessionwarden_machine::ids::Now;
 mod backend;
 #[doc(hidden)]
 pub mod contract;
+#[cfg(feature = "aws")]
+mod dynamodb;
 mod embedded;
 mod faulty;
 pub mod item;
 mod memory;
 
 pub use backend::Backend;
+#[cfg(feature = "aws")]
+pub use dynamodb::{DynamoDb, DynamoDbSettings, Units};
 pub use embedded::Embedded;
 pub use faulty::{Fault, Faulty, Op};
 pub use item::{Due, DueItem, Item, ItemError, SCHEMA, Saved, Write};
@@ -23,7 +27,8 @@ pub use memory::Memory;
 
 /// Keeps items, their indexes and named checkpoints.
 ///
-/// Every index follows its items at once. What a method returned as written is durable, in so far as the backend
+/// What [`Self::load`] and [`Self::dependents`] read follows each write at once. [`Self::due`] and [`Self::keys`] may
+/// follow a little later: who reads them loads the item before anything is done to it. What a method returned as written is durable, in so far as the backend
 /// outlives the process at all.
 pub trait Store: Send + Sync {
     /// The item under `key`, if there is one; an expired item too, until it is collected.
@@ -104,6 +109,24 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The service refuses, and will again: somebody has to put right what it names.
+    #[error("table {table}: {why}")]
+    Refused {
+        /// The table.
+        table: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The worker's lease is no longer its own: one with a higher fence has written the item (I3). Nothing was written.
+    #[error("item {key}: the fence {fence} of this worker is behind {found}: another worker has its shard")]
+    Fenced {
+        /// The item.
+        key: Arc<str>,
+        /// The fence of the refused write.
+        fence: u64,
+        /// The fence in the item.
+        found: u64,
     },
     /// The backend did not answer; to try again can help.
     #[error("the store did not answer: {why}")]

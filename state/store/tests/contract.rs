@@ -1,13 +1,15 @@
 //! The contract, against every backend.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 use sessionwarden_machine::ids::Now;
 use sessionwarden_store::{
-    Backend, Due, Embedded, Fault, Faulty, Item, Memory, Op, Saved, Store, StoreError, Write,
-    contract::{self, Step, item, put},
+    Backend, Embedded, Fault, Faulty, Memory, Op, Saved, Store, StoreError, Write,
+    contract::{self, item, put},
 };
+
+use self::histories::any_step;
+
+mod histories;
 
 async fn embedded(folder: &tempfile::TempDir) -> Embedded {
     Embedded::open(folder.path()).await.unwrap()
@@ -77,38 +79,6 @@ async fn every_method_can_fail_once() {
 #[should_panic(expected = "only a save can lose a race")]
 fn a_conflict_of_a_read_is_refused() {
     Faulty::new(Memory::new()).script(Op::Load, [Fault::ConflictBefore]);
-}
-
-fn any_item() -> impl Strategy<Value = Item> {
-    let time = || prop_oneof![8 => 0_i64..10, 1 => Just(i64::MIN), 1 => Just(i64::MAX)];
-    let due = (prop_oneof!["1#eu", "2#us"], time())
-        .prop_map(|(partition, at)| Due { partition: Arc::from(partition), at: Now(at) });
-    (
-        "[ab]#[ab]{0,1}",
-        any::<u16>(),
-        proptest::collection::vec(any::<u8>(), 0..40),
-        proptest::option::of(due),
-        proptest::collection::vec("(role|node)/[12]", 0..4),
-        proptest::option::of(time()),
-    )
-        .prop_map(|(key, schema, body, due, depends, expires)| Item {
-            key: Arc::from(key),
-            rev: 0,
-            schema,
-            body,
-            due,
-            depends: depends.into_iter().map(Arc::from).collect(),
-            expires: expires.map(Now),
-        })
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    let write = (any_item(), 0_u64..4).prop_map(|(item, expected)| Write { item, expected });
-    prop_oneof![
-        8 => proptest::collection::vec(write, 0..6).prop_map(Step::Save),
-        1 => (0_i64..12, 0_usize..3).prop_map(|(now, limit)| Step::Collect(Now(now), limit)),
-        1 => ("[ab]", proptest::collection::vec(any::<u8>(), 0..4)).prop_map(|(name, value)| Step::SetCheckpoint(name, value)),
-    ]
 }
 
 proptest! {

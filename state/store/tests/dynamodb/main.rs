@@ -1,0 +1,12 @@
+//! The DynamoDB backend: the contract on two servers, faults on the way to them, tables, and what a session costs.
+#![cfg(feature = "aws")]
+
+mod cost;
+mod faults;
+mod fences;
+#[path = "../histories/mod.rs"]
+mod histories;
+mod proxy;
+mod servers;
+mod suite;
+mod tables;
