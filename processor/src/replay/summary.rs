@@ -66,7 +66,7 @@ pub struct Sessions {
     pub seen: u64,
     /// Seen to start or resume, and not seen to end.
     pub open: u64,
-    /// With at least one control violated and not waived.
+    /// With at least one control violated and not waived that asks for more than a report.
     pub violating: u64,
     /// With at least one control excused by a waiver.
     pub waived: u64,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    compliance::EvidenceKind,
     document::WantedPreferences,
     effect::Mode,
     ids::{AccountId, ThingKind},
@@ -78,6 +79,23 @@ pub struct PostureSettings {
     pub run_as_users: BTreeSet<Arc<str>>,
     /// Organisational units in which each session needs a reason; `*` stands for all.
     pub reason_units: BTreeSet<Arc<str>>,
+}
+
+impl PostureSettings {
+    /// The kinds of evidence that these settings ask nothing about: all sessions are as they should be in these.
+    pub fn not_asked_for(&self) -> impl Iterator<Item = EvidenceKind> + use<> {
+        use EvidenceKind as K;
+        let streaming = self.preferences.streaming == Some(true);
+        let asked_for = [
+            (K::NodeAllowed, !self.node_tags.is_empty()),
+            (K::TagMatches, !self.third_party_roles.is_empty()),
+            (K::RunAsAsPrescribed, !self.run_as_roles.is_empty()),
+            (K::ReasonGiven, !self.reason_units.is_empty()),
+            (K::StreamingOn, streaming),
+            (K::StreamPresent, streaming),
+        ];
+        asked_for.into_iter().filter(|(_, asked_for)| !asked_for).map(|(kind, _)| kind)
+    }
 }
 
 impl Default for PostureSettings {

@@ -159,7 +159,11 @@ impl Session {
             if !excused && !verdict.violated.iter().any(|(control, ..)| *control == open.control) {
                 let control = judge.control(open.control);
                 let pressing = control.response != Response::Report;
-                verdict.unproven.push(Unproven { control: Arc::clone(&control.id), needs: open.needs.clone(), pressing });
+                verdict.unproven.push(Unproven {
+                    control: Arc::clone(&control.id),
+                    needs: open.needs.clone(),
+                    pressing,
+                });
             }
         }
         let answers = if asking { self.last_answers(judge.pressing_evidence(), &verdict.unproven) } else { Vec::new() };
@@ -252,6 +256,11 @@ impl Session {
                     evidence.set(*kind, if lapsed { Tri::Unknown } else { Tri::Yes });
                 }
                 (None, Some((_, false)) | None) => {}
+            }
+        }
+        for kind in settings.posture.not_asked_for() {
+            if evidence.get(kind) == Tri::Unknown {
+                evidence.set(kind, Tri::Yes);
             }
         }
         if let Some(resume) = self.resumes.first() {

@@ -279,3 +279,27 @@ fn a_role_that_is_taken_off_and_put_back_between_two_looks_is_noticed() {
     desk.play(&mut one, [(30, Input::Changed(role("node-role"))), (30, alive(30, &BAD)), (35, alive(35, &GOOD))]);
     assert_eq!(violated(&one), ["SW-LOG-01"]);
 }
+
+/// What the settings ask nothing about needs no answer; what they ask about does (I11).
+#[test]
+fn only_what_the_settings_ask_about_is_open() {
+    let optional = ["SW-NODE-03", "SW-RSN-01", "SW-RUN-01", "SW-STR-01", "SW-STR-02", "SW-TP-01"];
+    let mut desk = Desk::observing();
+    let mut one = session();
+    desk.step(&mut one, start(0), 0);
+    let open = desk.unproven(&one);
+    assert!(open.contains(&"SW-LOG-01".to_owned()), "{open:?}");
+    assert!(!optional.iter().any(|control| open.contains(&(*control).to_owned())), "{open:?}");
+
+    let posture = &mut desk.settings.posture;
+    posture.node_tags.insert("Stage".into(), ["prod".into()].into());
+    posture.reason_units.insert("*".into());
+    posture.run_as_roles.push("*".into());
+    posture.third_party_roles.push("*".into());
+    posture.preferences.streaming = Some(true);
+    let mut one = session();
+    let alive = round(1, Life::Alive(described()), &GOOD[..2], LogLook::Unknown);
+    desk.play(&mut one, [(0, start(0)), (1, alive)]);
+    let open = desk.unproven(&one);
+    assert!(optional.iter().all(|control| open.contains(&(*control).to_owned())), "{open:?}");
+}
