@@ -42,6 +42,7 @@ fn stream(out: &Path, events: u64, seed: u64, format: Format) -> Truth {
         format,
         gzip: false,
         truth: None,
+        snapshot: None,
     };
     generate::run(&args).unwrap()
 }
@@ -75,6 +76,7 @@ fn ask(paths: &[&Path], threads: usize) -> Answer {
     let options = Options {
         judge: policy::load(None, None).unwrap(),
         settings: Settings { activity: true, ..Settings::default() },
+        snapshot: None,
         period: Period::default(),
         threads,
         feed: Some(feed.clone()),

@@ -358,8 +358,7 @@ async fn a_late_log_resolves_its_incident() {
     let key = scene.open_with(ONE, 0, |request| request.log = LogFate::After(20_000));
     scene.pass(1_000).await;
     scene.world(|world| world.exit_session(&key));
-    let (missing, resolved) =
-        (format!("incident/log-missing/{key}"), format!("incident/log-missing/{key}#resolved"));
+    let (missing, resolved) = (format!("incident/log-missing/{key}"), format!("incident/log-missing/{key}#resolved"));
     scene.pass(15_000).await;
     let feed = scene.stage.feed();
     assert!(feed.contains_key(&missing) && !feed.contains_key(&resolved));
