@@ -19,7 +19,7 @@ mod memory;
 
 pub use backend::Backend;
 #[cfg(feature = "aws")]
-pub use dynamodb::{DynamoDb, DynamoDbSettings, Units};
+pub use dynamodb::{DynamoDb, DynamoDbLeases, DynamoDbSettings, Units};
 pub use embedded::Embedded;
 pub use faulty::{Fault, Faulty, Op};
 pub use item::{Due, DueItem, Item, ItemError, SCHEMA, Saved, Write};

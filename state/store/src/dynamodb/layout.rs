@@ -97,7 +97,7 @@ pub(super) fn read_text(row: &Row, name: &str) -> Result<Arc<str>, String> {
     }
 }
 
-fn read_number<T: std::str::FromStr>(row: &Row, name: &str) -> Result<T, String> {
+pub(super) fn read_number<T: std::str::FromStr>(row: &Row, name: &str) -> Result<T, String> {
     let value = row.get(name);
     match value {
         Some(AttributeValue::N(digits)) => digits.parse().map_err(|_| wrong(name, "a number in range", value)),
@@ -105,7 +105,7 @@ fn read_number<T: std::str::FromStr>(row: &Row, name: &str) -> Result<T, String>
     }
 }
 
-fn read_optional_number<T: std::str::FromStr>(row: &Row, name: &str) -> Result<Option<T>, String> {
+pub(super) fn read_optional_number<T: std::str::FromStr>(row: &Row, name: &str) -> Result<Option<T>, String> {
     row.contains_key(name).then(|| read_number(row, name)).transpose()
 }
 
@@ -177,19 +177,19 @@ pub(super) struct Expressions {
 }
 
 impl Expressions {
-    fn name(&mut self, name: &str) -> String {
+    pub(super) fn name(&mut self, name: &str) -> String {
         let alias = format!("#{name}");
         self.names.insert(alias.clone(), name.to_owned());
         alias
     }
 
-    fn value(&mut self, alias: &str, value: AttributeValue) -> String {
+    pub(super) fn value(&mut self, alias: &str, value: AttributeValue) -> String {
         let alias = format!(":{alias}");
         self.values.insert(alias.clone(), value);
         alias
     }
 
-    fn require(&mut self, condition: &str) {
+    pub(super) fn require(&mut self, condition: &str) {
         if !self.condition.is_empty() {
             self.condition.push_str(" AND ");
         }
@@ -236,8 +236,13 @@ impl Expressions {
             (EXPIRES, item.expires.map(|at| number(at.0))),
             (TTL, item.expires.map(|at| number(at.0.div_euclid(1_000) + i64::from(at.0.rem_euclid(1_000) > 0)))),
         ];
+        self.update(attributes.into_iter().chain(fence.map(|fence| (FENCE, Some(number(fence))))));
+    }
+
+    /// Sets these attributes, and removes those without a value.
+    pub(super) fn update(&mut self, attributes: impl IntoIterator<Item = (&'static str, Option<AttributeValue>)>) {
         let (mut set, mut remove) = (Vec::new(), Vec::new());
-        for (name, value) in attributes.into_iter().chain(fence.map(|fence| (FENCE, Some(number(fence))))) {
+        for (name, value) in attributes {
             let alias = self.name(name);
             match value {
                 Some(value) => set.push(format!("{alias} = {}", self.value(name, value))),

@@ -20,9 +20,12 @@ use crate::{DueItem, Item, Saved, Store, StoreError, Write};
 
 mod failure;
 mod layout;
+mod leases;
 mod read;
 mod tables;
 mod write;
+
+pub use self::leases::DynamoDbLeases;
 
 /// How DynamoDB is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,17 +102,8 @@ impl DynamoDb {
     /// `config` gives the region, the credentials and the endpoint; its retries and time limits are replaced by those
     /// of `settings`.
     pub fn new(config: &Config, settings: DynamoDbSettings) -> Self {
-        let retries = RetryConfig::standard()
-            .with_max_attempts(settings.attempts_max.max(1))
-            .with_initial_backoff(Duration::from_millis(50))
-            .with_max_backoff(Duration::from_secs(2));
-        let limits = TimeoutConfig::builder()
-            .operation_attempt_timeout(Duration::from_millis(settings.attempt_ms_max))
-            .operation_timeout(Duration::from_millis(settings.request_ms_max))
-            .build();
-        let config = config.to_builder().retry_config(retries).timeout_config(limits).build();
         Self {
-            client: Client::from_conf(config),
+            client: client_of(config, settings.attempts_max, settings.attempt_ms_max, settings.request_ms_max),
             settings: Arc::new(settings),
             fence: None,
             origin: random(),
@@ -158,6 +152,18 @@ impl DynamoDb {
     fn next_write(&self) -> String {
         format!("{:016x}-{:x}", self.origin, self.writes.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+fn client_of(config: &Config, attempts_max: u32, attempt_ms_max: u64, request_ms_max: u64) -> Client {
+    let retries = RetryConfig::standard()
+        .with_max_attempts(attempts_max.max(1))
+        .with_initial_backoff(Duration::from_millis(50))
+        .with_max_backoff(Duration::from_secs(2));
+    let limits = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_millis(attempt_ms_max))
+        .operation_timeout(Duration::from_millis(request_ms_max))
+        .build();
+    Client::from_conf(config.to_builder().retry_config(retries).timeout_config(limits).build())
 }
 
 fn units_of(consumed: Option<&ConsumedCapacity>) -> f64 {

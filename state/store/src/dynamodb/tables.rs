@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::{
+    Client,
     error::BuildError,
     operation::{
         create_table::{CreateTableError, builders::CreateTableFluentBuilder},
@@ -15,8 +16,10 @@ use aws_sdk_dynamodb::{
     },
 };
 
+use sessionwarden_machine::lease::attribute::LEASE_KEY;
+
 use super::{
-    DynamoDb,
+    DynamoDb, DynamoDbLeases,
     failure::{failed, refused},
     layout::{
         DUE_INDEX, KIND_INDEX,
@@ -46,14 +49,14 @@ impl DynamoDb {
     /// [`StoreError::Refused`] where a table that is there is not as it should be, with all that is wrong, or where
     /// the credentials do not allow it; [`StoreError::Unavailable`] where the service does not answer.
     pub async fn ensure_tables(&self) -> Result<(), StoreError> {
-        if self.describe(&self.settings.state_table).await?.is_none() {
+        if describe(&self.client, &self.settings.state_table).await?.is_none() {
             self.create_state_table().await?;
         }
-        if self.describe(&self.settings.index_table).await?.is_none() {
-            self.create_index_table().await?;
+        if describe(&self.client, &self.settings.index_table).await?.is_none() {
+            create_plain(&self.client, &self.settings.index_table, &[PK, SK]).await?;
         }
-        self.wait_for(&self.settings.state_table).await?;
-        self.wait_for(&self.settings.index_table).await?;
+        wait_for(&self.client, &self.settings.state_table).await?;
+        wait_for(&self.client, &self.settings.index_table).await?;
         let ttl = self.ttl_status().await?;
         if matches!(ttl, None | Some((TimeToLiveStatus::Disabled, _))) {
             self.turn_ttl_on().await?;
@@ -67,8 +70,7 @@ impl DynamoDb {
     /// As [`Self::ensure_tables`]; a table that is not there is refused too.
     pub async fn check_tables(&self) -> Result<(), StoreError> {
         let (state, index) = (&self.settings.state_table, &self.settings.index_table);
-        let missing = |table: &str| refused(table, "there is no such table in this account and region");
-        let table = self.describe(state).await?.ok_or_else(|| missing(state))?;
+        let table = describe(&self.client, state).await?.ok_or_else(|| missing(state))?;
         let mut wrong = wrong_keys(&table, "the table", (PK, Type::S), None, table.key_schema());
         for (name, hash, range) in indexes() {
             let found = table.global_secondary_indexes().iter().find(|index| index.index_name() == Some(name));
@@ -92,28 +94,8 @@ impl DynamoDb {
         }
         complain(state, &wrong)?;
 
-        let table = self.describe(index).await?.ok_or_else(|| missing(index))?;
+        let table = describe(&self.client, index).await?.ok_or_else(|| missing(index))?;
         complain(index, &wrong_keys(&table, "the table", (PK, Type::S), Some((SK, Type::S)), table.key_schema()))
-    }
-
-    async fn describe(&self, table: &str) -> Result<Option<TableDescription>, StoreError> {
-        match self.client.describe_table().table_name(table).send().await {
-            Ok(found) => Ok(found.table),
-            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
-                Ok(None)
-            }
-            Err(error) => Err(failed(table, &error)),
-        }
-    }
-
-    async fn wait_for(&self, table: &str) -> Result<(), StoreError> {
-        for _ in 0..LOOKS_MAX {
-            if self.describe(table).await?.is_some_and(|found| found.table_status() == Some(&TableStatus::Active)) {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK_PAUSE).await;
-        }
-        Err(StoreError::Unavailable { why: format!("table {table}: it was made a minute ago, and is not active yet") })
     }
 
     async fn create_state_table(&self) -> Result<(), StoreError> {
@@ -148,21 +130,6 @@ impl DynamoDb {
         create(table, request).await
     }
 
-    async fn create_index_table(&self) -> Result<(), StoreError> {
-        let table = &self.settings.index_table;
-        let wrong = |error: BuildError| refused(table, error.to_string());
-        let request = self
-            .client
-            .create_table()
-            .table_name(table)
-            .billing_mode(BillingMode::PayPerRequest)
-            .key_schema(key(PK, KeyType::Hash).map_err(wrong)?)
-            .key_schema(key(SK, KeyType::Range).map_err(wrong)?)
-            .attribute_definitions(definition(PK, Type::S).map_err(wrong)?)
-            .attribute_definitions(definition(SK, Type::S).map_err(wrong)?);
-        create(table, request).await
-    }
-
     async fn ttl_status(&self) -> Result<Option<(TimeToLiveStatus, Option<String>)>, StoreError> {
         let table = &self.settings.state_table;
         let found = self.client.describe_time_to_live().table_name(table).send().await;
@@ -184,6 +151,65 @@ impl DynamoDb {
             },
         }
     }
+}
+
+async fn describe(client: &Client, table: &str) -> Result<Option<TableDescription>, StoreError> {
+    match client.describe_table().table_name(table).send().await {
+        Ok(found) => Ok(found.table),
+        Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
+            Ok(None)
+        }
+        Err(error) => Err(failed(table, &error)),
+    }
+}
+
+async fn wait_for(client: &Client, table: &str) -> Result<(), StoreError> {
+    for _ in 0..LOOKS_MAX {
+        if describe(client, table).await?.is_some_and(|found| found.table_status() == Some(&TableStatus::Active)) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    Err(StoreError::Unavailable { why: format!("table {table}: it was made a minute ago, and is not active yet") })
+}
+
+fn missing(table: &str) -> StoreError {
+    refused(table, "there is no such table in this account and region")
+}
+
+impl DynamoDbLeases {
+    /// Makes the table if it is missing, waits until it can be used, for a minute at the most, and checks it. It is
+    /// paid per request. Several workers may do this at the same time.
+    ///
+    /// # Errors
+    /// As [`DynamoDb::ensure_tables`].
+    pub async fn ensure_table(&self) -> Result<(), StoreError> {
+        if describe(&self.client, &self.table).await?.is_none() {
+            create_plain(&self.client, &self.table, &[LEASE_KEY]).await?;
+        }
+        wait_for(&self.client, &self.table).await?;
+        self.check_table().await
+    }
+
+    /// Checks that the table is there with the key that the Kinesis Client Library gives it.
+    ///
+    /// # Errors
+    /// As [`DynamoDb::check_tables`].
+    pub async fn check_table(&self) -> Result<(), StoreError> {
+        let table = describe(&self.client, &self.table).await?.ok_or_else(|| missing(&self.table))?;
+        complain(&self.table, &wrong_keys(&table, "the table", (LEASE_KEY, Type::S), None, table.key_schema()))
+    }
+}
+
+/// Makes a table without indexes: its partition key, and its sort key if there is one, are text.
+async fn create_plain(client: &Client, table: &str, keys: &[&str]) -> Result<(), StoreError> {
+    let wrong = |error: BuildError| refused(table, error.to_string());
+    let mut request = client.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+    for (name, role) in keys.iter().zip([KeyType::Hash, KeyType::Range]) {
+        request = request.key_schema(key(name, role).map_err(wrong)?);
+        request = request.attribute_definitions(definition(name, Type::S).map_err(wrong)?);
+    }
+    create(table, request).await
 }
 
 /// Sends the request; a table that another worker has just made is as good.

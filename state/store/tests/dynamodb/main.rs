@@ -6,6 +6,7 @@ mod faults;
 mod fences;
 #[path = "../histories/mod.rs"]
 mod histories;
+mod leases;
 mod proxy;
 mod servers;
 mod suite;

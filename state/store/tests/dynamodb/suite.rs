@@ -98,6 +98,40 @@ async fn due_items_of_one_partition_come_in_order_and_with_all_of_a_time() {
     assert_eq!(due("000000000003#us-east-1", i64::MAX, 99).await, []);
 }
 
+/// The service ends a page at 1 MB; every listing goes on behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listings_go_on_behind_a_page_of_the_service() {
+    const ITEMS: usize = 1_300;
+    let proxy = Proxy::to(&in_process().await).await;
+    let store = fresh(&proxy.url).await;
+    let key = |n: usize| format!("session#{n:0>1000}");
+    let writes = (0..ITEMS).map(|n| {
+        let mut one = item(&key(n), "", Some(7), &["role/1/r"], Some(1));
+        one.body = vec![b' '; 10];
+        Write { item: one, expected: 0 }
+    });
+    store.save(writes.collect()).await.unwrap();
+    proxy.requests();
+    let pages = |operation: &str| proxy.requests().get(operation).copied().unwrap_or(0);
+    let all: Vec<String> = (0..ITEMS).map(key).collect();
+    let texts = |keys: Vec<std::sync::Arc<str>>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+
+    assert_eq!(texts(store.keys("session#", None, 9_999).await.unwrap()), all);
+    assert!(pages("Query") > 1);
+    assert_eq!(texts(store.keys("", None, 1_250).await.unwrap()), all[..1_250]);
+    assert!(pages("Scan") > 1);
+    assert_eq!(texts(store.dependents("role/1/r", Some(&all[9]), 1_250).await.unwrap()), all[10..1_260]);
+    assert!(pages("Query") > 1);
+    let now = sessionwarden_machine::ids::Now(7);
+    let due = |due: Vec<sessionwarden_store::DueItem>| texts(due.into_iter().map(|one| one.key).collect());
+    assert_eq!(due(store.due(now, 5).await.unwrap()), all[..5]);
+    assert!(pages("Scan") > 1);
+    assert_eq!(due(store.due_in("000000000001#eu-central-1", now, 5).await.unwrap()), all[..5]);
+    assert!(pages("Query") > 1);
+    assert_eq!(store.collect(now, 3).await.unwrap().len(), 3);
+    assert!(pages("Scan") > 1);
+}
+
 /// The service's Time to Live deletes: the store neither scans nor deletes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collect_is_left_to_the_service_where_so_set() {
