@@ -130,7 +130,7 @@ impl Estate {
             log_groups: BTreeSet::new(),
             texts,
         };
-        estate.add_key(bucket_key, archive);
+        estate.add_key(bucket_key, archive, Vec::new());
         let custom: Vec<(Arc<str>, Arc<str>)> =
             CUSTOM_DOCUMENTS.iter().map(|(name, text)| (Arc::from(*name), Arc::from(*text))).collect();
         for account in accounts {
@@ -145,9 +145,9 @@ impl Estate {
         estate
     }
 
-    fn add_key(&mut self, arn: Arc<str>, account: AccountId) {
+    fn add_key(&mut self, arn: Arc<str>, account: AccountId, aliases: Vec<Arc<str>>) {
         let policy = PolicyText { name: Arc::from("the key's policy"), text: self.texts.key(account) };
-        self.keys.insert(Arc::clone(&arn), Key { arn, enabled: true, policy });
+        self.keys.insert(Arc::clone(&arn), Key { arn, enabled: true, aliases: Some(aliases), policy });
     }
 
     fn add_identities(&mut self, account: &Account) {
@@ -196,7 +196,7 @@ impl Estate {
         let named = |name: &str| -> InRegion { (account.id, Arc::clone(region), Arc::from(name)) };
         let arn = key_arn(region, account.id, dice);
         self.aliases.insert(named(SESSION_KEY), Arc::clone(&arn));
-        self.add_key(arn, account.id);
+        self.add_key(arn, account.id, vec![Arc::from(SESSION_KEY)]);
         self.log_groups.insert(named(LOG_GROUP));
         let preferences = self.texts.preferences(account.id, region);
         self.documents.insert(named(DEFAULT_DOCUMENT), Versions::new([preferences]));

@@ -27,7 +27,7 @@ use crate::{
     stage::{self, RECONCILE_MS, START, SWEEP_MS, Stage, settings, willing},
 };
 
-/// The rows of the threat catalogue; TH16 and TH19 have no evidence that a control plane can see.
+/// The rows of the threat catalogue; the numbers it leaves out have no evidence that a control plane can see.
 const THREATS: [&str; 30] = [
     "TH1", "TH2", "TH3", "TH4", "TH5", "TH6", "TH7", "TH8", "TH9", "TH10", "TH11", "TH12", "TH13", "TH14", "TH15",
     "TH17", "TH18", "TH20", "TH21", "TH22", "TH23", "TH24", "TH25", "TH26", "TH27", "TH28", "TH29", "TH30", "TH31",

@@ -134,6 +134,11 @@ impl<'a> Asker<'a> {
         } else {
             self.owner_context(self.context("kms", Some(region)), owner).without("kms:ViaService")
         };
+        let context = match &key.aliases {
+            Some(aliases) if aliases.is_empty() => context.without("kms:ResourceAliases"),
+            Some(aliases) => context.with("kms:ResourceAliases", aliases.iter().map(|alias| &**alias)),
+            None => context,
+        };
         self.ask(actions, &target, &context);
     }
 

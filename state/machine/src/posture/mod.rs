@@ -171,6 +171,9 @@ pub struct Key {
     pub arn: Arc<str>,
     /// It is enabled and not to be deleted.
     pub enabled: bool,
+    /// Its aliases, `alias/…`, which policies can name instead of the key; `None` where they are not known.
+    #[serde(default)]
+    pub aliases: Option<Vec<Arc<str>>>,
     /// Its policy.
     pub policy: PolicyText,
 }

@@ -63,7 +63,7 @@ fn event_violates(judge: &Judge, event: &Event) -> Vec<String> {
 }
 
 // TH1, TH5, TH6, TH7, TH9, TH10, TH11, TH12, TH13, TH14, TH17, TH18, TH20, TH21, TH22, TH23, TH24, TH25, TH26, TH27,
-// TH28, TH29, TH30, TH32
+// TH28, TH29, TH30, TH32, R-G24
 #[test]
 fn each_event_control_is_violated_by_its_cause_and_by_nothing_near() {
     let judge = shipped();

@@ -7,7 +7,7 @@ fn with_policy(extra: Value) -> Show {
     show
 }
 
-/// R-W8: everything that can deny, not the name of one attached policy; each is named in the reason.
+/// R-W8, R-G21 (endpoint policies): everything that can deny, not the name of one attached policy; each is named in the reason.
 #[test]
 fn every_kind_of_policy_can_take_the_log_away() {
     let mut boundary = Show::new();
@@ -38,6 +38,26 @@ fn every_kind_of_policy_can_take_the_log_away() {
         endpoint.endpoint(service).policy = policy("the endpoint's policy", closed);
         endpoint.expect(LogWritable, Tri::No, &format!("no statement of the endpoint policy allows {service}:"));
     }
+}
+
+/// A role may be allowed a key by its alias alone, as the landing zone's policy does it.
+#[test]
+fn a_key_may_be_allowed_by_its_alias() {
+    let mut show = Show::new();
+    let statements = json!([
+        allow(json!(["ssmmessages:*", "logs:*", "s3:*", "kms:GenerateDataKey"])),
+        {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": BUCKET_KEY},
+        {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*",
+            "Condition": {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/session"}}}
+    ]);
+    show.role().policies = vec![policy("by alias", statements)];
+    show.expect(LogWritable, Tri::Unknown, "kms:resourcealiases is not known");
+    show.key_named("alias/session").aliases = Some(vec!["alias/other".into(), "alias/session".into()]);
+    show.expect(LogWritable, Tri::Yes, "");
+    show.key_named("alias/session").aliases = Some(vec!["alias/other".into()]);
+    show.expect(LogWritable, Tri::No, "kms:Decrypt");
+    show.key_named("alias/session").aliases = Some(Vec::new());
+    show.expect(LogWritable, Tri::No, "kms:Decrypt");
 }
 
 /// R-W9

@@ -96,7 +96,7 @@ pub(super) fn bucket_statements() -> Vec<Value> {
 
 fn key(arn: &str) -> Asked<Key> {
     let statement = json!({"Effect": "Allow", "Action": "kms:*", "Resource": "*", "Principal": {"AWS": ACCOUNT}});
-    Ok(Arc::new(Key { arn: arn.into(), enabled: true, policy: policy("the key's policy", statement) }))
+    Ok(Arc::new(Key { arn: arn.into(), enabled: true, aliases: None, policy: policy("the key's policy", statement) }))
 }
 
 pub(super) fn guards() -> Guards {
