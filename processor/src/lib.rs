@@ -1,6 +1,8 @@
 //! Sessionwarden: the shell around the pure core. The way of a record: `input` or `run`, the core, `feed` and `audit`.
 
 pub mod audit;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod console;
