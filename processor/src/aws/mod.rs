@@ -43,6 +43,10 @@ use self::{
 
 /// How many accounts' credentials are kept; beyond that all are asked for again.
 const PURSES_MAX: usize = 65_536;
+/// The longest time for which the own credentials are used without looking whether there are new ones.
+const OWN_KEPT_MAX: Duration = Duration::from_hours(1);
+/// How long the own credentials are not asked for again after they could not be had.
+const OWN_REFUSAL_KEPT: Duration = Duration::from_secs(1);
 /// How many pages one answer may have. A longer one is no answer.
 const PAGES_MAX: usize = 500;
 
@@ -157,16 +161,17 @@ impl AwsOrganization {
     {
         let mut renewed = false;
         loop {
-            let means = self.means(place).await?;
+            // On the heap: the futures of SDKs are large.
+            let means = Box::pin(self.means(place)).await?;
             self.limits.turn(api, place).await?;
-            let failure = match send(&means).await {
+            let failure = match Box::pin(send(&means)).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.into(),
             };
             let (account, region) = place;
             let (error, code) = (failure.error, &failure.code);
             tracing::debug!(%account, %region, call = name, %error, code, "a call failed");
-            if !failure.expired() || renewed || *account == self.own {
+            if !failure.expired() || renewed {
                 return Err(failure);
             }
             self.purse(*account).forget(&means.credentials).await;
@@ -176,21 +181,31 @@ impl AwsOrganization {
 
     async fn means(&self, (account, region): &Place) -> Result<Means, Failure> {
         let credentials = if *account == self.own {
-            self.chain.provide_credentials().await.map_err(|_| Failure::unknown(true))?
+            self.own_credentials().await?
         } else {
             let asked_for = Duration::from_secs(u64::from(self.settings.credentials_seconds));
             let assume = self.assume(*account);
             self.purse(*account).get(asked_for, self.settings.refusal_kept, assume).await?
         };
-        let builder = self.config.to_builder().region(Region::new(region.to_string()));
-        let builder = builder.identity_cache(aws_config::identity::IdentityCache::no_cache());
         Ok(Means {
-            config: builder.credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build(),
+            config: self.config_with(region, &credentials),
             credentials,
             region: Arc::clone(region),
             connector: self.connector.clone(),
             attempt_max: self.settings.attempt_max,
         })
+    }
+
+    /// What the chain gives, which by itself keeps nothing.
+    async fn own_credentials(&self) -> Result<Credentials, Failure> {
+        let ask = async { self.chain.provide_credentials().await.map_err(|_| Failure::unknown(true)) };
+        self.purse(self.own).get(OWN_KEPT_MAX, OWN_REFUSAL_KEPT, ask).await
+    }
+
+    fn config_with(&self, region: &str, credentials: &Credentials) -> SdkConfig {
+        let builder = self.config.to_builder().region(Region::new(region.to_owned()));
+        let builder = builder.identity_cache(aws_config::identity::IdentityCache::no_cache());
+        builder.credentials_provider(SharedCredentialsProvider::new(credentials.clone())).build()
     }
 
     fn purse(&self, account: AccountId) -> Arc<Purse> {
@@ -203,7 +218,8 @@ impl AwsOrganization {
 
     async fn assume(&self, account: AccountId) -> Result<Credentials, Failure> {
         let role = format!("arn:{}:iam::{account}:role/{}", partition(&self.region), self.settings.role);
-        let assumed = aws_sdk_sts::Client::new(&self.config)
+        let own = self.own_credentials().await?;
+        let assumed = aws_sdk_sts::Client::new(&self.config_with(&self.region, &own))
             .assume_role()
             .role_arn(&role)
             .role_session_name(&*self.settings.session_name)
@@ -214,10 +230,17 @@ impl AwsOrganization {
             Ok(assumed) => assumed.credentials.ok_or_else(|| Failure::unknown(false)),
             Err(error) => Err(Failure::from(error)),
         };
-        let lent = lent.inspect_err(|failure| {
-            let (error, code) = (failure.error, &failure.code);
-            tracing::warn!(role, %error, code, "the role cannot be assumed");
-        })?;
+        let lent = match lent {
+            Ok(lent) => lent,
+            Err(failure) => {
+                let (error, code) = (failure.error, &failure.code);
+                tracing::warn!(role, %error, code, "the role cannot be assumed");
+                if failure.expired() {
+                    self.purse(self.own).forget(&own).await;
+                }
+                return Err(failure);
+            }
+        };
         let expiry = SystemTime::try_from(lent.expiration).ok();
         let token = Some(lent.session_token);
         Ok(Credentials::new(lent.access_key_id, lent.secret_access_key, token, expiry, "sessionwarden"))

@@ -50,6 +50,12 @@ async fn credentials_that_end_in_the_middle_are_renewed_at_once() {
     stage.stub.fail("DescribeSessions", &[Fault::Code(400, "ExpiredTokenException"); 2]);
     assert_eq!(hands.active(stage.member, &stage.region).await, Err(CallError::Unknown));
     assert_eq!(stage.stub.calls("AssumeRole"), 3);
+    // Own credentials that are over are no refusal either, and are read again.
+    stage.stub.fail("AssumeRole", &[Fault::Code(403, "ExpiredToken")]);
+    let other = account(111_122_223_333);
+    assert_eq!(hands.active(other, &stage.region).await, Err(CallError::Unknown));
+    stage.stub.fail("DescribeSessions", &[Fault::Code(400, "ExpiredTokenException")]);
+    assert!(hands.active(hands.own_account(), &stage.region).await.is_ok());
 }
 
 /// I13: a role that is refused is not asked for by every call.

@@ -9,6 +9,7 @@ mod credentials;
 mod ministack;
 mod moto;
 mod sessions;
+mod signed;
 mod stub;
 mod tools;
 
@@ -36,7 +37,7 @@ pub(crate) async fn connect(key: &str, endpoints: &[(&str, &str)], settings: Aws
     let all = endpoints.first().map(|(_, url)| *url).unwrap_or_default();
     let mut profile = format!("[default]\nregion = {REGION}\nendpoint_url = {all}\nservices = test\n[services test]\n");
     for (service, url) in endpoints {
-        profile.push_str(&format!("{service} =\n  endpoint_url = {url}\n"));
+        profile.extend([service, " =\n  endpoint_url = ", url, "\n"]);
     }
     let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, profile).build();
     let loader = aws_config::defaults(BehaviorVersion::latest())

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Silence,
     /// A success that says nothing.
     Nonsense,
+    /// A success of so many bytes.
+    Long(usize),
 }
 
 #[derive(Default)]
@@ -103,7 +105,7 @@ async fn answer(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes
         pair.unwrap_or_default().replace("%3A", ":").replace("%2F", "/")
     };
     let action = match &target {
-        Some(target) => target.strip_prefix("AmazonSSM.").expect("a call of Systems Manager").to_owned(),
+        Some(target) => target.split_once('.').expect("a service and an operation").1.to_owned(),
         None => of_form("Action"),
     };
     let (number, fault) = {
@@ -115,16 +117,23 @@ async fn answer(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes
     match fault {
         Some(Fault::Silence) => tokio::time::sleep(Duration::from_mins(10)).await,
         Some(Fault::Nonsense) => return (StatusCode::OK, "{}").into_response(),
-        Some(Fault::Code(status, code)) => return failure(target.is_some(), status, code),
+        Some(Fault::Long(bytes)) => return (StatusCode::OK, " ".repeat(bytes)).into_response(),
+        Some(Fault::Code(status, code)) => return failure(target.as_deref(), &action, status, code),
         None => {}
     }
-    if target.is_none() {
+    if target.is_none() && action != "DescribeVpcEndpoints" {
         return inner.sts(&action, &of_form("RoleArn"), &of_form("ExternalId"), number);
     }
     let (account, region) = signer(&headers);
+    if action == "DescribeVpcEndpoints" {
+        let item = "<item><vpcEndpointId>vpce-1</vpcEndpointId><vpcEndpointType>Gateway</vpcEndpointType>\
+                    <serviceName>com.amazonaws.eu-west-1.s3</serviceName><state>available</state></item>";
+        let next = if form.contains("NextToken=") { "" } else { "a%2Fb" };
+        return format!("<R><vpcEndpointSet>{item}</vpcEndpointSet><nextToken>{next}</nextToken></R>").into_response();
+    }
     let account = account.unwrap_or(inner.own);
     let input: Value = serde_json::from_slice(&body).unwrap();
-    inner.ssm(&action, account, &region, &input).unwrap_or_else(|code| failure(true, 400, code))
+    inner.ssm(&action, account, &region, &input).unwrap_or_else(|code| failure(target.as_deref(), &action, 400, code))
 }
 
 /// The account and region that a request is signed for: the digits of the keys made here name the account.
@@ -136,15 +145,16 @@ fn signer(headers: &HeaderMap) -> (Option<AccountId>, String) {
     (key.get(4..16).and_then(|digits| digits.parse().ok()), parts.nth(1).unwrap().to_owned())
 }
 
-fn failure(json: bool, status: u16, code: &str) -> Response {
+/// An error in the protocol of the call: JSON, STS's XML, or EC2's.
+fn failure(target: Option<&str>, action: &str, status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
-    if json {
-        (status, json!({ "__type": code, "message": "a test" }).to_string()).into_response()
-    } else {
-        let error =
-            format!("<ErrorResponse><Error><Code>{code}</Code><Message>a test</Message></Error></ErrorResponse>");
-        (status, error).into_response()
-    }
+    let error = format!("<Error><Code>{code}</Code><Message>a test</Message></Error>");
+    let body = match (target, action) {
+        (Some(_), _) => json!({ "__type": format!("com.amazonaws#{code}"), "message": "a test" }).to_string(),
+        (None, "AssumeRole") => format!("<ErrorResponse>{error}</ErrorResponse>"),
+        (None, _) => format!("<Response><Errors>{error}</Errors><RequestID>r</RequestID></Response>"),
+    };
+    (status, body).into_response()
 }
 
 impl Inner {
@@ -197,10 +207,7 @@ impl Inner {
     fn describe_sessions(&self, account: AccountId, region: &str, input: &Value) -> Value {
         let world = self.world.lock().unwrap();
         let active = input["State"] == "Active";
-        let all = match active {
-            true => world.active_sessions(account, region),
-            false => ended(&world, account, region),
-        };
+        let all = if active { world.active_sessions(account, region) } else { ended(&world, account, region) };
         let wanted = input["Filters"][0]["value"].as_str();
         let all: Vec<_> = all.iter().filter(|it| wanted.is_none_or(|id| *it.key.id == *id)).collect();
         let from: usize = input["NextToken"].as_str().map_or(0, |token| token.parse().unwrap());
