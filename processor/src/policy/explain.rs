@@ -260,7 +260,7 @@ fn evidence(session: &Session, judge: &Judge, settings: &Settings) -> Vec<Eviden
         let told = known.told.as_ref();
         EvidenceKnown {
             kind,
-            value: value(&known, session, settings),
+            value: value(kind, &known, session, settings),
             answered_at: known.last.map(|(at, _)| at.to_string()),
             source: told.map(|told| Arc::clone(&told.source)).filter(|source| !source.is_empty()),
             told_at: told.map(|told| told.at.to_string()),
@@ -270,8 +270,9 @@ fn evidence(session: &Session, judge: &Judge, settings: &Settings) -> Vec<Eviden
     EvidenceKind::ALL.into_iter().filter(|kind| asked.contains(kind) || of(*kind).is_some()).map(row).collect()
 }
 
-/// What counts when the session is judged: a yes lapses where the session is known to have gone on for too long.
-fn value(known: &Known, session: &Session, settings: &Settings) -> Tri {
+/// What counts when the session is judged: what the settings ask nothing about is a yes, and a yes lapses where the
+/// session is known to have gone on for too long.
+fn value(kind: EvidenceKind, known: &Known, session: &Session, settings: &Settings) -> Tri {
     if known.first_no.is_some() {
         return Tri::No;
     }
@@ -280,6 +281,7 @@ fn value(known: &Known, session: &Session, settings: &Settings) -> Tri {
     let until = session.ended_at().max(alive_at).max(resumed_at);
     match known.last {
         Some((at, true)) if until.is_none_or(|until| until <= at.plus_ms(settings.evidence_unknown_ms_max)) => Tri::Yes,
+        Some(_) | None if settings.posture.not_asked_for().any(|it| it == kind) => Tri::Yes,
         Some(_) | None => Tri::Unknown,
     }
 }

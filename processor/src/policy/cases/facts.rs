@@ -7,10 +7,11 @@ use std::{
 
 use sessionwarden_machine::{
     compliance::{EventFacts, EvidenceKind, Judge, Tri, Verdicts},
+    document::WantedPreferences,
     effect::Principal,
     ids::{EventId, EventTime, Now, SessionKey},
     session::{Described, Known, Mark, Rules, Seen, Session},
-    settings::Settings,
+    settings::{PostureSettings, Settings},
 };
 
 use super::{Case, EventCase, Expected, Facts, SessionCase};
@@ -130,9 +131,23 @@ impl Case {
             allowed_regions: allowed,
             management_account: case.management.then_some(self.account),
             units: case.unit.iter().map(|unit| (self.account, unit.as_str().into())).collect(),
+            posture: asking_about_everything(),
             ..Settings::default()
         };
         (session, settings)
+    }
+}
+
+/// Settings under which no kind of evidence goes without saying: a case says which there is.
+fn asking_about_everything() -> PostureSettings {
+    let any = || vec!["*".into()];
+    PostureSettings {
+        preferences: WantedPreferences { streaming: Some(true), ..WantedPreferences::default() },
+        node_tags: BTreeMap::from([("any".into(), BTreeSet::new())]),
+        third_party_roles: any(),
+        run_as_roles: any(),
+        reason_units: any().into_iter().collect(),
+        ..PostureSettings::default()
     }
 }
 
