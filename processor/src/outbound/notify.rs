@@ -1,0 +1,252 @@
+//! Tells each audience once, with a digest where there is too much to tell.
+
+use std::collections::BTreeMap;
+
+use sessionwarden_machine::ids::{AccountId, EffectId, Now};
+
+use super::{Desk, DeskLimits, Message, Notify, desk::Turn};
+use crate::ports::CallError;
+
+/// How many accounts' desks are kept; beyond that those of accounts without a waiting digest are forgotten.
+const DESKS_MAX: usize = 4_096;
+
+/// What became of a message for one audience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was told now.
+    Told,
+    /// It was told before.
+    Known,
+    /// It waits for a digest: nothing durable holds it yet but its effect.
+    Held,
+    /// There is no such audience.
+    Nobody,
+    /// It was not told.
+    Failed(CallError),
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// For those who look after the account (R-G10).
+    pub member: Outcome,
+    /// For those who look after all accounts (R-G11).
+    pub central: Outcome,
+}
+
+impl Delivery {
+    /// Whether the effect behind the message is done. It is not while an audience waits for a digest or can be tried again
+    /// with hope. A member that refuses messages or has no topic any more is given up once the others have been told: it
+    /// must not be able to keep an effect undone for ever.
+    pub fn is_done(&self) -> bool {
+        let told = |outcome| matches!(outcome, Outcome::Told | Outcome::Known | Outcome::Nobody);
+        told(self.central) && (told(self.member) || gives_up(self.member) && self.central != Outcome::Nobody)
+    }
+}
+
+/// Whether trying again has no hope.
+fn gives_up(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(CallError::Denied | CallError::Gone))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Audience {
+    Central,
+    Member(AccountId),
+}
+
+/// Tells messages over a port, each audience by itself: what one has been told is not told to it again because another
+/// could not be reached. After a restart a message may be told again; its id tells readers.
+#[derive(Debug)]
+pub struct Notifier<N> {
+    port: N,
+    limits: DeskLimits,
+    desks: BTreeMap<Audience, Desk>,
+}
+
+impl<N: Notify> Notifier<N> {
+    /// Tells over `port`.
+    pub fn new(port: N, limits: DeskLimits) -> Self {
+        Self { port, limits, desks: BTreeMap::new() }
+    }
+
+    /// Tells a message, or keeps it for a digest. To be called again with the same message until
+    /// [`Delivery::is_done`].
+    pub async fn tell(&mut self, message: &Message, now: Now) -> Delivery {
+        let member = match message.account {
+            Some(account) => self.tell_one(Audience::Member(account), message, now).await,
+            None => Outcome::Nobody,
+        };
+        let central = self.tell_one(Audience::Central, message, now).await;
+        Delivery { member, central }
+    }
+
+    /// Sends the digests whose time has come. Returns the ids of what they told, to each audience by itself: telling such a
+    /// message again then shows whether it is done. A digest that a member refuses is given up.
+    pub async fn flush(&mut self, now: Now) -> Vec<EffectId> {
+        let mut told = Vec::new();
+        let due: Vec<_> =
+            self.desks.iter().filter_map(|(audience, desk)| Some((*audience, desk.digest(now)?))).collect();
+        for (audience, (digest, ids)) in due {
+            let outcome = self.publish(audience, &digest).await;
+            if let Outcome::Failed(error) = outcome {
+                tracing::warn!(?audience, %error, "a digest cannot be sent");
+                let member = matches!(audience, Audience::Member(_));
+                if !(member && gives_up(outcome)) {
+                    continue;
+                }
+            }
+            if let Some(desk) = self.desks.get_mut(&audience) {
+                ids.iter().for_each(|id| desk.told(id));
+                told.extend(ids);
+            }
+        }
+        told
+    }
+
+    async fn tell_one(&mut self, audience: Audience, message: &Message, now: Now) -> Outcome {
+        if self.desks.len() >= DESKS_MAX && !self.desks.contains_key(&audience) {
+            self.desks.retain(|_, desk| desk.is_waiting());
+        }
+        let limits = self.limits;
+        match self.desks.entry(audience).or_insert_with(|| Desk::new(limits)).turn(message, now) {
+            Turn::Known => return Outcome::Known,
+            Turn::Held => return Outcome::Held,
+            Turn::Now => {}
+        }
+        let outcome = self.publish(audience, message).await;
+        match (outcome, self.desks.get_mut(&audience)) {
+            (Outcome::Told, Some(desk)) => desk.told(&message.id),
+            (Outcome::Failed(error), _) => {
+                tracing::warn!(?audience, effect = %message.id, %error, "a notification cannot be sent");
+            }
+            (Outcome::Told | Outcome::Known | Outcome::Held | Outcome::Nobody, _) => {}
+        }
+        outcome
+    }
+
+    async fn publish(&self, audience: Audience, message: &Message) -> Outcome {
+        let told = match audience {
+            Audience::Central => self.port.central(message).await,
+            Audience::Member(account) => self.port.member(account, message).await,
+        };
+        match told {
+            Ok(true) => Outcome::Told,
+            Ok(false) => Outcome::Nobody,
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use sessionwarden_machine::effect::Severity;
+
+    use super::*;
+
+    /// What was told to whom, and what the next calls answer.
+    #[derive(Default)]
+    struct Topics {
+        told: Mutex<Vec<(Option<AccountId>, EffectId)>>,
+        member: Mutex<Option<CallError>>,
+    }
+
+    impl Notify for &Topics {
+        async fn member(&self, account: AccountId, message: &Message) -> Result<bool, CallError> {
+            if let Some(error) = *self.member.lock().unwrap() {
+                return Err(error);
+            }
+            self.told.lock().unwrap().push((Some(account), message.id.clone()));
+            Ok(true)
+        }
+
+        async fn central(&self, message: &Message) -> Result<bool, CallError> {
+            self.told.lock().unwrap().push((None, message.id.clone()));
+            Ok(true)
+        }
+    }
+
+    const NOW: Now = Now(1_795_000_000_000);
+
+    fn message(id: usize) -> Message {
+        Message {
+            id: EffectId(format!("finding/{id}").into()),
+            subject: "s".into(),
+            body: "b".into(),
+            kind: "finding",
+            severity: Severity::High,
+            control: "document".into(),
+            account: AccountId::new(1),
+            region: "eu-west-1".into(),
+        }
+    }
+
+    // R-G10 R-G11 R-W2: each audience once, however often it is asked.
+    #[tokio::test]
+    async fn each_audience_is_told_once() {
+        let topics = Topics::default();
+        let mut notifier = Notifier::new(&topics, DeskLimits::default());
+        let told = notifier.tell(&message(1), NOW).await;
+        assert_eq!((told, told.is_done()), (Delivery { member: Outcome::Told, central: Outcome::Told }, true));
+        let again = notifier.tell(&message(1), NOW).await;
+        assert_eq!((again, again.is_done()), (Delivery { member: Outcome::Known, central: Outcome::Known }, true));
+        assert_eq!(topics.told.lock().unwrap().len(), 2);
+    }
+
+    // R-W3: a throttled call is tried again, and does not repeat the call that succeeded.
+    #[tokio::test]
+    async fn a_failed_audience_is_tried_again_alone() {
+        let topics = Topics::default();
+        let mut notifier = Notifier::new(&topics, DeskLimits::default());
+        *topics.member.lock().unwrap() = Some(CallError::Throttled);
+        let first = notifier.tell(&message(1), NOW).await;
+        assert_eq!(first, Delivery { member: Outcome::Failed(CallError::Throttled), central: Outcome::Told });
+        assert!(!first.is_done());
+        *topics.member.lock().unwrap() = None;
+        let second = notifier.tell(&message(1), NOW).await;
+        assert_eq!(second, Delivery { member: Outcome::Told, central: Outcome::Known });
+        assert!(second.is_done());
+        for (error, done) in [(CallError::Denied, true), (CallError::Gone, true), (CallError::Unknown, false)] {
+            *topics.member.lock().unwrap() = Some(error);
+            assert_eq!(notifier.tell(&message(2), NOW).await.is_done(), done, "{error}");
+        }
+        let nobody = Delivery { member: Outcome::Failed(CallError::Gone), central: Outcome::Nobody };
+        assert!(!nobody.is_done(), "somebody must have been told");
+    }
+
+    #[tokio::test]
+    async fn what_comes_too_quickly_is_told_in_a_digest() {
+        let topics = Topics::default();
+        let limits = DeskLimits { burst: 3, refill_ms: 1_000, digest_ms: 5_000 };
+        let mut notifier = Notifier::new(&topics, limits);
+        for id in 0..10 {
+            let delivery = notifier.tell(&message(id), NOW).await;
+            assert_eq!(delivery.is_done(), id < 3, "{delivery:?}");
+        }
+        assert_eq!(notifier.flush(NOW.plus_ms(4_000)).await, []);
+        *topics.member.lock().unwrap() = Some(CallError::Throttled);
+        assert_eq!(notifier.flush(NOW.plus_ms(5_000)).await.len(), 7, "the central audience");
+        assert!(!notifier.tell(&message(9), NOW.plus_ms(5_000)).await.is_done());
+        *topics.member.lock().unwrap() = None;
+        assert_eq!(notifier.flush(NOW.plus_ms(6_000)).await.len(), 7, "the member");
+        for id in 0..10 {
+            let delivery = notifier.tell(&message(id), NOW.plus_ms(6_000)).await;
+            assert_eq!(delivery, Delivery { member: Outcome::Known, central: Outcome::Known });
+        }
+        let told = topics.told.lock().unwrap();
+        assert_eq!(told.len(), 8, "3 messages and a digest, twice");
+        assert_eq!(told.iter().filter(|(_, id)| id.0.starts_with("digest/")).count(), 2);
+        drop(told);
+
+        // A member that refuses its digest keeps nothing undone.
+        *topics.member.lock().unwrap() = Some(CallError::Denied);
+        let later = NOW.plus_ms(60_000);
+        for id in 10..20 {
+            notifier.tell(&message(id), later).await;
+        }
+        notifier.flush(later.plus_ms(5_000)).await;
+        assert!(notifier.tell(&message(19), later.plus_ms(5_000)).await.is_done());
+    }
+}
