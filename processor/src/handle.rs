@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use sessionwarden_machine::{
     account::{Account, AccountInput, Decision, Fleet},
     compliance::Verdicts,
@@ -25,8 +26,9 @@ use tracing::Instrument;
 use crate::{
     effects::{Reports, WriteError},
     metrics::Metrics,
+    outbound::Outlets,
     ports::Hands,
-    run::Board,
+    run::SharedBoard,
 };
 
 /// How often a lost race is tried again before it counts as a failure.
@@ -35,6 +37,8 @@ const RACES_MAX: usize = 16;
 const ROUNDS_MAX: usize = 16;
 /// How long a closed session is remembered, in milliseconds: 35 days, where AWS keeps a session's history for 30.
 const TOMBSTONE_MS: i64 = 35 * 24 * 3_600_000;
+/// How many items are read side by side.
+const READS_AT_ONCE_MAX: usize = 32;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Why the service cannot go on.
@@ -92,6 +96,15 @@ struct Stepped {
     changed: bool,
 }
 
+/// When effects that call somebody are performed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// With the step that asks for them.
+    Now,
+    /// By whoever looks at the subject next: it is stored as due at once. So a shard never waits for an account (I13).
+    Later,
+}
+
 /// The service's hands and memory. One task owns it.
 pub struct Handler<S, H> {
     pub(crate) store: S,
@@ -102,13 +115,21 @@ pub struct Handler<S, H> {
     pub(crate) posture: Memory,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
-    pub(crate) board: Board,
+    pub(crate) board: SharedBoard,
     pub(crate) schedule: Schedule<Subject>,
+    /// Who else learns of effects.
+    pub(crate) outlets: Outlets,
+    /// When effects that call somebody are performed.
+    pub(crate) calls: Calls,
     pub(crate) accounts_in_organization: usize,
     /// The regions in which sessions can run, as the organisation last said.
     pub(crate) regions: Vec<Arc<str>>,
     /// Accounts whose latest episode is a lock: when it was decided, and whether it holds.
     locks: BTreeMap<AccountId, (Now, bool)>,
+    /// Items as they were read or written last, until what is being handled is over: a lost race drops its item.
+    read: BTreeMap<Arc<str>, Option<Item>>,
+    /// Live sessions due within this time are looked at with those that are due now, in milliseconds.
+    pub(crate) early_ms: i64,
     /// When to look again at what is being handled; timers are set when that is over.
     dues: BTreeMap<Subject, Option<Now>>,
     /// Controls that were said not to be evaluated.
@@ -126,7 +147,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         verdicts: Verdicts,
         reports: Reports,
         metrics: Metrics,
-        board: Board,
+        board: SharedBoard,
     ) -> Self {
         settings.organization = hands.is_some();
         Self {
@@ -139,9 +160,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
             metrics,
             board,
             schedule: Schedule::default(),
+            outlets: Outlets::default(),
+            calls: Calls::Now,
             accounts_in_organization: 0,
             regions: Vec::new(),
             locks: BTreeMap::new(),
+            read: BTreeMap::new(),
+            early_ms: 0,
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),
             judged: (0, 0),
@@ -154,7 +179,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
             return Ok(());
         }
         let span = tracing::info_span!("handle", subjects = inbox.len());
-        self.handle_all(inbox, now).instrument(span).await
+        let handled = self.handle_all(inbox, now).instrument(span).await;
+        self.read.clear();
+        handled
     }
 
     async fn handle_all(&mut self, mut inbox: Inbox, now: Now) -> Result<(), HandleError> {
@@ -184,6 +211,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
     async fn step_all(&mut self, mut inbox: Inbox, now: Now) -> Result<Vec<(Subject, Vec<Effect>)>, HandleError> {
         let mut wanted = Vec::new();
         for _ in 0..RACES_MAX {
+            self.read_ahead(inbox.keys()).await?;
             let (mut writes, mut stepped) = (Vec::new(), Vec::new());
             for (subject, news) in &inbox {
                 let step = self.step(subject, news, now).await?;
@@ -201,12 +229,19 @@ impl<S: Store, H: Hands> Handler<S, H> {
             .into_iter();
             let mut lost = Vec::new();
             for (subject, step) in stepped {
-                if step.changed && saved.next() == Some(Saved::Conflict) {
-                    if let Subject::Account(account) = subject {
-                        self.locks.remove(&account);
+                match step.changed.then(|| saved.next()).flatten() {
+                    Some(Saved::Conflict) => {
+                        if let Subject::Account(account) = subject {
+                            self.locks.remove(&account);
+                        }
+                        lost.push(subject);
+                        continue;
                     }
-                    lost.push(subject);
-                    continue;
+                    Some(Saved::Saved { rev }) => {
+                        let item = Item { rev, ..step.item.clone() };
+                        self.read.insert(Arc::clone(&item.key), Some(item));
+                    }
+                    None => {}
                 }
                 self.settle(&subject, &step, now);
                 wanted.push((subject, step.effects));
@@ -222,7 +257,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
 
     async fn step(&mut self, subject: &Subject, news: &[News], now: Now) -> Result<Stepped, HandleError> {
         let key: Arc<str> = subject.to_string().into();
-        let stored = self.store.load(&key).await?;
+        let stored = match self.read.remove(&key) {
+            Some(read) => read,
+            None => self.store.load(&key).await?,
+        };
         let before = match &stored {
             Some(item) => Some(read(subject, item)?),
             None => None,
@@ -233,12 +271,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
             State::Account(account) => self.step_account(account, news, now),
             State::Incident(incident) => {
                 step_incident(incident, news);
-                let effects = incident.as_ref().map(|one| one.wanted(self.settings.mode)).unwrap_or_default();
+                let effects = incident.as_ref().map(|one| one.wanted(&self.settings)).unwrap_or_default();
                 (effects, None, Vec::new(), false)
             }
         };
         // What is not yet done is due: whoever finds it after a crash does it.
-        let due = if effects.is_empty() { due } else { Some(due.map_or(now, |due| due.min(now))) };
+        let undone = effects.iter().map(|effect| self.outlets.rests_until(effect.id(), now).unwrap_or(now)).min();
+        let due = due.into_iter().chain(undone).min();
         let mut item = match &state {
             State::Session(session) => Item::encode(key, session)?,
             State::Account(account) => Item::encode(key, account)?,
@@ -319,10 +358,28 @@ impl<S: Store, H: Hands> Handler<S, H> {
 
     /// A subject's state as it is stored.
     pub async fn load(&self, subject: &Subject) -> Result<Option<State>, HandleError> {
-        match self.store.load(&subject.to_string()).await? {
-            Some(item) => Ok(Some(read(subject, &item)?)),
-            None => Ok(None),
-        }
+        let key = subject.to_string();
+        let item = match self.read.get(&*key) {
+            Some(read) => read.clone(),
+            None => self.store.load(&key).await?,
+        };
+        Ok(item.map(|item| read(subject, &item)).transpose()?)
+    }
+
+    /// Reads side by side what is about to be stepped.
+    pub(crate) async fn read_ahead(&mut self, subjects: impl Iterator<Item = &Subject>) -> Result<(), HandleError> {
+        let keys = subjects.map(|subject| Arc::from(subject.to_string()));
+        let missing: Vec<Arc<str>> = keys.filter(|key| !self.read.contains_key(key)).collect();
+        let store = &self.store;
+        let read = stream::iter(missing).map(async |key| Ok((Arc::clone(&key), store.load(&key).await?)));
+        let read: Vec<_> = read.buffered(READS_AT_ONCE_MAX).try_collect::<Vec<_>>().await.map_err(HandleError::Store)?;
+        self.read.extend(read);
+        Ok(())
+    }
+
+    /// Forgets what was read: the next look reads anew.
+    pub(crate) fn forget_read(&mut self) {
+        self.read.clear();
     }
 }
 
@@ -343,7 +400,8 @@ pub fn read(subject: &Subject, item: &Item) -> Result<State, ItemError> {
     })
 }
 
-fn partition(subject: &Subject) -> Arc<str> {
+/// Whose round of looks a subject belongs to.
+pub(crate) fn partition(subject: &Subject) -> Arc<str> {
     match subject {
         Subject::Session(key) => format!("{}#{}", key.account, key.region).into(),
         Subject::Account(account) => account.to_string().into(),

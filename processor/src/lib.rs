@@ -8,6 +8,7 @@ pub mod config;
 pub mod console;
 pub mod effects;
 pub mod feed;
+pub mod fleet;
 pub mod handle;
 pub mod input;
 pub mod local;

@@ -9,6 +9,9 @@ use opentelemetry::{
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::{Resource, error::OTelSdkResult, metrics::SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
+use sessionwarden_machine::ids::Now;
+
+use crate::stream::{Movements, WorkerStatus};
 
 /// What a metric's value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,49 @@ const STORE_CONFLICTS: MetricDef = counter(
     &[],
     "Conditional writes that lost a race and were stepped again.",
 );
+const HEARTBEAT: MetricDef =
+    gauge("sessionwarden_heartbeat_seconds", "s", "When the loop that reads shards last went round, as Unix time.");
+const ITERATOR_AGE: MetricDef = gauge(
+    "sessionwarden_iterator_age_ms",
+    "ms",
+    "How far the shard that is furthest behind is behind its newest record.",
+);
+const SHARDS: MetricDef = gauge("sessionwarden_shards", "{shard}", "Shards that this worker reads.");
+const LEASES_MOVED: MetricDef = counter(
+    "sessionwarden_leases_moved_total",
+    "{lease}",
+    &["how"],
+    "Shards that changed hands: taken, asked, released, lost, ended.",
+);
+const CALLS: MetricDef = counter(
+    "sessionwarden_calls_total",
+    "{call}",
+    &["call", "result"],
+    "Calls of AWS in the organisation's accounts, by operation and result: ok, throttled, denied, gone, unknown.",
+);
+const ACCOUNTS: MetricDef = counter(
+    "sessionwarden_roles_assumed_total",
+    "{role}",
+    &["result"],
+    "Roles of member accounts that were to be assumed, by result.",
+);
+const ACCOUNTS_REFUSED: MetricDef = gauge(
+    "sessionwarden_accounts_refused",
+    "{account}",
+    "Accounts whose role could not be assumed at the last try: nothing is seen of their sessions.",
+);
+const ADOPTED: MetricDef = counter(
+    "sessionwarden_sessions_adopted_total",
+    "{session}",
+    &[],
+    "Sessions found alive that no event announced.",
+);
+const STARTED: MetricDef = counter(
+    "sessionwarden_sessions_announced_total",
+    "{session}",
+    &[],
+    "Sessions first heard of by an event. Adopted by adopted and announced is the share of missed events.",
+);
 const VIOLATIONS: MetricDef = counter(
     "sessionwarden_invariant_violations_total",
     "{violation}",
@@ -127,7 +173,7 @@ const VIOLATIONS: MetricDef = counter(
     "Broken promises found by the service's own check; anything above 0 is a defect.",
 );
 
-const TABLE: [MetricDef; 18] = [
+const TABLE: [MetricDef; 27] = [
     RECORDS_READ,
     RECORDS_RELEVANT,
     RECORDS_IGNORED,
@@ -145,6 +191,15 @@ const TABLE: [MetricDef; 18] = [
     QUARANTINED,
     RECHECK_OVERDUE,
     STORE_CONFLICTS,
+    HEARTBEAT,
+    ITERATOR_AGE,
+    SHARDS,
+    LEASES_MOVED,
+    CALLS,
+    ACCOUNTS,
+    ACCOUNTS_REFUSED,
+    ADOPTED,
+    STARTED,
     VIOLATIONS,
 ];
 
@@ -197,6 +252,15 @@ struct Inner {
     quarantined: Gauge<u64>,
     recheck_overdue: Gauge<u64>,
     store_conflicts: Counter<u64>,
+    heartbeat: Gauge<u64>,
+    iterator_age: Gauge<u64>,
+    shards: Gauge<u64>,
+    leases_moved: Counter<u64>,
+    calls: Counter<u64>,
+    roles: Counter<u64>,
+    accounts_refused: Gauge<u64>,
+    adopted: Counter<u64>,
+    announced: Counter<u64>,
     violations: Counter<u64>,
 }
 
@@ -273,6 +337,15 @@ impl Metrics {
             quarantined: shows(&meter, &QUARANTINED),
             recheck_overdue: shows(&meter, &RECHECK_OVERDUE),
             store_conflicts: counts(&meter, &STORE_CONFLICTS),
+            heartbeat: shows(&meter, &HEARTBEAT),
+            iterator_age: shows(&meter, &ITERATOR_AGE),
+            shards: shows(&meter, &SHARDS),
+            leases_moved: counts(&meter, &LEASES_MOVED),
+            calls: counts(&meter, &CALLS),
+            roles: counts(&meter, &ACCOUNTS),
+            accounts_refused: shows(&meter, &ACCOUNTS_REFUSED),
+            adopted: counts(&meter, &ADOPTED),
+            announced: counts(&meter, &STARTED),
             violations: counts(&meter, &VIOLATIONS),
             registry,
             provider,
@@ -375,6 +448,54 @@ impl Metrics {
     /// `writes` lost a race.
     pub fn store_conflicts(&self, writes: u64) {
         self.inner.store_conflicts.add(writes, &[]);
+    }
+
+    /// The loop that reads shards went round at `at`.
+    pub fn heartbeat(&self, at: Now) {
+        self.inner.heartbeat.record(u64::try_from(at.0 / 1_000).unwrap_or(0), &[]);
+    }
+
+    /// How the shards are doing that this worker reads.
+    pub fn shards(&self, status: &WorkerStatus) {
+        self.inner.shards.record(status.shards.len() as u64, &[]);
+        let behind = status.shards.values().filter_map(|shard| shard.behind_ms).max();
+        self.inner.iterator_age.record(behind.unwrap_or(0), &[]);
+    }
+
+    /// Shards changed hands.
+    pub fn movements(&self, before: &Movements, after: &Movements) {
+        for (how, before, after) in [
+            ("taken", before.taken, after.taken),
+            ("asked", before.asked, after.asked),
+            ("released", before.released, after.released),
+            ("lost", before.lost, after.lost),
+            ("ended", before.ended, after.ended),
+        ] {
+            if after > before {
+                self.inner.leases_moved.add(after - before, &[KeyValue::new("how", how)]);
+            }
+        }
+    }
+
+    /// `call` of AWS ended as `result` says: `ok`, `throttled`, `denied`, `gone`, `unknown`.
+    pub fn call(&self, call: &'static str, result: &'static str) {
+        self.inner.calls.add(1, &[KeyValue::new("call", call), KeyValue::new("result", result)]);
+    }
+
+    /// A role was to be assumed; `refused` accounts are out of reach now.
+    pub fn role_assumed(&self, result: &'static str, refused: u64) {
+        self.inner.roles.add(1, &[KeyValue::new("result", result)]);
+        self.inner.accounts_refused.record(refused, &[]);
+    }
+
+    /// `sessions` were found alive that no event announced.
+    pub fn sessions_adopted(&self, sessions: u64) {
+        self.inner.adopted.add(sessions, &[]);
+    }
+
+    /// `sessions` were first heard of by an event.
+    pub fn sessions_announced(&self, sessions: u64) {
+        self.inner.announced.add(sessions, &[]);
     }
 
     /// The promise `invariant`, for example `I8`, was found broken.

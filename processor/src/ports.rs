@@ -122,3 +122,102 @@ pub trait Organization: Send + Sync {
 pub trait Hands: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization {}
 
 impl<T: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization> Hands for T {}
+
+/// What many share answers as its content does.
+mod shared {
+    use super::{
+        AccountId, Arc, BTreeMap, BTreeSet, Bucket, CallError, Cluster, Described, Document, Documents, Guards, Identities,
+        Identity, Key, Life, LogObject, LogPlaces, LogStream, Logs, Network, Node, Nodes, Organization, SessionKey, Sessions,
+        Who,
+    };
+
+    type Answer<T> = Result<T, CallError>;
+
+    impl<T: Sessions> Sessions for Arc<T> {
+        async fn describe(
+            &self,
+            account: AccountId,
+            region: &str,
+            sessions: &BTreeSet<SessionKey>,
+        ) -> Answer<BTreeMap<SessionKey, Life>> {
+            T::describe(self, account, region, sessions).await
+        }
+
+        async fn active(&self, account: AccountId, region: &str) -> Answer<Vec<(SessionKey, Described)>> {
+            T::active(self, account, region).await
+        }
+
+        async fn terminate(&self, session: &SessionKey) -> Answer<()> {
+            T::terminate(self, session).await
+        }
+    }
+
+    impl<T: Nodes> Nodes for Arc<T> {
+        async fn nodes(
+            &self,
+            account: AccountId,
+            region: &str,
+            nodes: &BTreeSet<Arc<str>>,
+        ) -> Answer<BTreeMap<Arc<str>, Node>> {
+            T::nodes(self, account, region, nodes).await
+        }
+
+        async fn network(&self, account: AccountId, region: &str, network: &str) -> Answer<Network> {
+            T::network(self, account, region, network).await
+        }
+
+        async fn cluster(&self, account: AccountId, region: &str, cluster: &str) -> Answer<Cluster> {
+            T::cluster(self, account, region, cluster).await
+        }
+    }
+
+    impl<T: Identities> Identities for Arc<T> {
+        async fn identity(&self, account: AccountId, who: &Who) -> Answer<Identity> {
+            T::identity(self, account, who).await
+        }
+
+        async fn guards(&self, account: AccountId) -> Answer<Guards> {
+            T::guards(self, account).await
+        }
+    }
+
+    impl<T: Documents> Documents for Arc<T> {
+        async fn document(&self, account: AccountId, region: &str, document: &str) -> Answer<Document> {
+            T::document(self, account, region, document).await
+        }
+    }
+
+    impl<T: LogPlaces> LogPlaces for Arc<T> {
+        async fn bucket(&self, bucket: &str) -> Answer<Bucket> {
+            T::bucket(self, bucket).await
+        }
+
+        async fn key(&self, account: AccountId, region: &str, key: &str) -> Answer<Key> {
+            T::key(self, account, region, key).await
+        }
+    }
+
+    impl<T: Logs> Logs for Arc<T> {
+        async fn object(&self, bucket: &str, key: &str) -> Answer<Option<LogObject>> {
+            T::object(self, bucket, key).await
+        }
+
+        async fn stream(&self, account: AccountId, region: &str, group: &str, stream: &str) -> Answer<Option<LogStream>> {
+            T::stream(self, account, region, group, stream).await
+        }
+    }
+
+    impl<T: Organization> Organization for Arc<T> {
+        async fn places(&self) -> Answer<(Vec<AccountId>, Vec<Arc<str>>)> {
+            T::places(self).await
+        }
+
+        async fn lock(&self, account: AccountId) -> Answer<()> {
+            T::lock(self, account).await
+        }
+
+        async fn unlock(&self, account: AccountId) -> Answer<()> {
+            T::unlock(self, account).await
+        }
+    }
+}

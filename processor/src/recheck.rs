@@ -60,7 +60,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let overdue = self.store.due(Now(now.0 - self.settings.recheck_ms), PAGE).await?;
         let oldest = overdue.first().map_or(0, |item| now.0 - item.due.at.0);
         self.metrics.recheck_overdue_ms(oldest);
-        self.board.overdue(oldest);
+        self.board.lock().overdue(oldest);
         let subjects = overdue.iter().filter_map(|item| item.key.parse().ok()).collect();
         self.wake(subjects, now).await?;
         for item in self.store.collect(now, PAGE).await? {
@@ -69,7 +69,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
         Ok(())
     }
 
-    async fn wake(&mut self, subjects: BTreeSet<Subject>, now: Now) -> Result<(), HandleError> {
+    /// Looks at subjects whose time has come, once they are gathered for.
+    pub(crate) async fn wake(&mut self, subjects: BTreeSet<Subject>, now: Now) -> Result<(), HandleError> {
+        self.forget_read();
+        self.read_ahead(subjects.iter()).await?;
         let mut inbox = Inbox::new();
         let mut questions: BTreeMap<SessionKey, Question> = BTreeMap::new();
         for subject in subjects {
@@ -105,13 +108,11 @@ impl<S: Store, H: Hands> Handler<S, H> {
             return Ok(None);
         };
         let verdict = session.verdict(&mut Rules { verdicts: &mut self.verdicts, settings: &self.settings });
-        if session.due_at(&verdict, &self.settings).is_none_or(|due| due > now) {
-            return Ok(None);
-        }
-        Ok(match session.phase(&verdict, &self.settings) {
-            Phase::Observed | Phase::Live | Phase::Terminating => Some(Question::Life),
-            Phase::AwaitingLog | Phase::Closed(_) => Some(Question::Log(session.ended_at())),
-        })
+        let (question, until) = match session.phase(&verdict, &self.settings) {
+            Phase::Observed | Phase::Live | Phase::Terminating => (Question::Life, now.plus_ms(self.early_ms)),
+            Phase::AwaitingLog | Phase::Closed(_) => (Question::Log(session.ended_at()), now),
+        };
+        Ok(session.due_at(&verdict, &self.settings).filter(|due| *due <= until).map(|_| question))
     }
 
     /// The sessions that rest on `thing`: all of them are due now (R-W17).
@@ -145,6 +146,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let alive = Survey::new(hands, limit).active(&accounts, &regions).await;
         self.accounts_in_organization = accounts.len();
         self.regions = regions;
+        self.forget_read();
+        let subjects: Vec<Subject> = alive.iter().map(|(key, _)| Subject::Session(key.clone())).collect();
+        self.read_ahead(subjects.iter()).await?;
         let mut inbox = Inbox::new();
         let mut questions = BTreeMap::new();
         for (key, described) in alive {

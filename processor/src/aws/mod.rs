@@ -33,6 +33,8 @@ use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use sessionwarden_machine::ids::AccountId;
 
+use crate::{metrics::Metrics, ports::CallError};
+
 pub use self::settings::{Api, AwsSettings, Limit};
 use self::{
     credentials::Purse,
@@ -79,6 +81,9 @@ pub struct AwsOrganization {
     purses: Mutex<BTreeMap<AccountId, Arc<Purse>>>,
     policy_versions: PolicyVersions,
     regions_by_bucket: Mutex<BTreeMap<Arc<str>, Arc<str>>>,
+    metrics: Option<Metrics>,
+    /// The last result of assuming the role of each account.
+    reached: Mutex<BTreeMap<AccountId, bool>>,
     /// Organizations serialises changes and answers `ConcurrentModificationException` to whoever comes meanwhile.
     writing: tokio::sync::Mutex<()>,
 }
@@ -138,8 +143,31 @@ impl AwsOrganization {
             purses: Mutex::default(),
             policy_versions: PolicyVersions::default(),
             regions_by_bucket: Mutex::default(),
+            metrics: None,
+            reached: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// The same, counting its calls.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// The configuration for services in the own account: region, endpoints, credentials that are renewed.
+    pub fn own_config(&self) -> SdkConfig {
+        self.config.clone()
+    }
+
+    /// The configuration for services in an account, with credentials that hold for a while.
+    ///
+    /// # Errors
+    /// The account's role cannot be assumed.
+    pub async fn config_of(&self, account: AccountId) -> Result<SdkConfig, CallError> {
+        let place = (account, Arc::clone(&self.region));
+        Ok(Box::pin(self.means(&place)).await?.config)
     }
 
     /// The account whose credentials the chain gives.
@@ -164,10 +192,14 @@ impl AwsOrganization {
             // On the heap: the futures of SDKs are large.
             let means = Box::pin(self.means(place)).await?;
             self.limits.turn(api, place).await?;
-            let failure = match Box::pin(send(&means)).await {
-                Ok(answer) => return Ok(answer),
+            let failure: Failure = match Box::pin(send(&means)).await {
+                Ok(answer) => {
+                    self.count(name, "ok");
+                    return Ok(answer);
+                }
                 Err(error) => error.into(),
             };
+            self.count(name, failure.error.as_str());
             let (account, region) = place;
             let (error, code) = (failure.error, &failure.code);
             tracing::debug!(%account, %region, call = name, %error, code, "a call failed");
@@ -176,6 +208,24 @@ impl AwsOrganization {
             }
             self.purse(*account).forget(&means.credentials).await;
             renewed = true;
+        }
+    }
+
+    fn count(&self, name: &'static str, result: &'static str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.call(name, result);
+        }
+    }
+
+    /// Notes whether an account's role could be assumed: where it could not, nothing is seen of its sessions.
+    fn note_reached(&self, account: AccountId, result: Result<(), CallError>) {
+        let refused = {
+            let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+            reached.insert(account, result.is_ok());
+            reached.values().filter(|reached| !**reached).count()
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.role_assumed(result.err().map_or("ok", CallError::as_str), refused as u64);
         }
     }
 
@@ -230,6 +280,7 @@ impl AwsOrganization {
             Ok(assumed) => assumed.credentials.ok_or_else(|| Failure::unknown(false)),
             Err(error) => Err(Failure::from(error)),
         };
+        self.note_reached(account, lent.as_ref().map(drop).map_err(|failure| failure.error));
         let lent = match lent {
             Ok(lent) => lent,
             Err(failure) => {

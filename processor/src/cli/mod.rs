@@ -4,6 +4,8 @@
 //! 3 done, but something could not be read and was parked.
 
 mod audit;
+#[cfg(feature = "aws")]
+mod fleet;
 mod iam;
 mod policy;
 mod replay;

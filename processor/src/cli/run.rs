@@ -14,24 +14,30 @@ use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
     effect::Mode,
     ids::Now,
+    settings::Settings,
 };
 use sessionwarden_store::{Backend, Embedded, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "aws")]
+use super::fleet::{self, Surroundings};
 use super::{FAILED, Failure, Format, report, write_result};
 use crate::{
     audit::AuditFile,
     config::{BackendKind, Config, settings_of},
-    console::{Console, HappeningKind, Health, Status, status},
+    console::{Console, ConsoleError, HappeningKind, Health, Status, status},
     effects::Reports,
     feed::FeedFile,
     handle::Handler,
-    input::{InputFile, ParkedFile, expand},
+    input::{InputFile, ParkedFile, Parking, expand},
     local::{demonstration, quicken},
     policy,
     replay::Summary,
-    run::{self, Board, Ingest, Position, Signals, Source, SourceReader},
+    run::{self, Board, Ingest, Position, SharedBoard, Signals, Source, SourceReader},
     telemetry::{self, LogTo},
 };
 
@@ -99,6 +105,10 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     if let Some(dir) = &args.data_dir {
         config.service.data_dir.clone_from(dir);
     }
+    if config.backend.kind == BackendKind::Aws && !args.source.is_empty() {
+        let text = "--source takes events from files, and `backend.kind` is \"aws\", which takes them from a stream";
+        return Err(Failure::usage(anyhow::anyhow!(text)));
+    }
     let judge =
         policy::load(config.policy.dir.as_deref(), config.policy.waivers_dir.as_deref()).map_err(Failure::usage)?;
     let files = expand(&args.source).map_err(Failure::usage)?;
@@ -110,6 +120,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         .map_err(Failure::failed)?;
     let summary = runtime.block_on(serve(args, &config, &judge, files))?;
     runtime.shutdown_timeout(Duration::from_secs(1));
+    let Some(summary) = summary else { return Ok(0) };
     let text = match args.format {
         Format::Json => serde_json::to_string(&summary).map_err(Failure::failed)? + "\n",
         Format::Human => report::human(&summary, &judge),
@@ -118,7 +129,13 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     Ok(summary.exit_code())
 }
 
-async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<InputFile>) -> Result<Summary, Failure> {
+/// Serves until the end, and sums up what one machine has done.
+async fn serve(
+    args: &Args,
+    config: &Config,
+    judge: &Arc<Judge>,
+    files: Vec<InputFile>,
+) -> Result<Option<Summary>, Failure> {
     let dir = &config.service.data_dir;
     fs::create_dir_all(dir)
         .with_context(|| format!("the data folder {} cannot be created", dir.display()))
@@ -127,10 +144,48 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
     let log_to = if view { LogTo::File(dir.join("sessionwarden.log")) } else { LogTo::Stderr };
     let (metrics, guard) = telemetry::init(&config.telemetry, &log_to).map_err(Failure::usage)?;
     let console = Console::bind(config.console.listen).await.map_err(Failure::usage)?;
-    let quick = args.source.is_empty();
-    let Outputs { store, reports, parked } = Outputs::open(config, quick).await?;
+    let fleet = config.backend.kind == BackendKind::Aws;
+    let quick = args.source.is_empty() && !fleet;
+    let Outputs { reports, parked } = Outputs::open(config)?;
 
     let started = run::now();
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    let health = Health::new();
+    let console_stop = CancellationToken::new();
+    let address = console.address();
+    if fleet {
+        let settings = fleet_settings(config)?;
+        let mut board = Board::new(started, &settings, &format!("stream {}", config.aws.stream), metrics.clone());
+        tell_waivers(&mut board, judge, started);
+        let (status_sender, status_receiver) = watch::channel(board.snapshot(started));
+        let served = console.serve(status_receiver.clone(), health.clone(), metrics.clone(), console_stop.clone());
+        let console = tokio::spawn(served);
+        tracing::info!(%address, "status, health and metrics are served");
+        let shown = show(args, view, status_receiver, &stop, &console_stop);
+        if let Some(time) = args.for_ {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                stop.cancel();
+            });
+        }
+        let around = Surroundings {
+            config,
+            judge,
+            reports,
+            parking: Parking::file(parked),
+            metrics,
+            board: SharedBoard::new(board),
+            health,
+            status: status_sender,
+        };
+        let done = fleet::serve(around, stop.clone()).await;
+        finish(&stop, &console_stop, shown, console).await;
+        guard.shutdown();
+        return done.map(|()| None);
+    }
+    let store = Backend::Embedded(open_store(&config.service.data_dir, quick).await?);
     let mut settings = settings_of(config);
     let (hands, demo) = if quick {
         let (hands, demo) = demonstration(args.seed, started);
@@ -146,12 +201,10 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
     let mut board = Board::new(started, &settings, &source_name, metrics.clone());
     tell(&mut board, config, judge, quick, started);
     let verdicts = Verdicts::new(Arc::clone(judge));
+    let board = SharedBoard::new(board);
     let mut handler = Handler::new(store.clone(), hands, settings, verdicts, reports, metrics.clone(), board);
 
-    let stop = CancellationToken::new();
-    stop_on_signals(&stop)?;
-    let health = Health::new();
-    let (status_sender, status_receiver) = watch::channel(handler.board.snapshot(started));
+    let (status_sender, status_receiver) = watch::channel(handler.board.lock().snapshot(started));
     let signals = Signals {
         stop: stop.clone(),
         until: args.for_.map(|time| tokio::time::Instant::now() + time),
@@ -160,8 +213,6 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
         source_pulse: health.watch("source", STALLED_AFTER),
         recheck_pulse: health.watch("recheck", STALLED_AFTER),
     };
-    let address = console.address();
-    let console_stop = CancellationToken::new();
     let console = tokio::spawn(console.serve(status_receiver.clone(), health, metrics, console_stop.clone()));
     tracing::info!(%address, "status, health and metrics are served");
     let shown = show(args, view, status_receiver, &stop, &console_stop);
@@ -174,35 +225,41 @@ async fn serve(args: &Args, config: &Config, judge: &Arc<Judge>, files: Vec<Inpu
             Source::Files(read_files(args, files, &positions, &stop))
         }
     };
-    let mut ingest = Ingest::new(parked);
+    let mut ingest = Ingest::new(Parking::file(parked));
     let done = run::run(&mut handler, &mut ingest, source, &mut positions, signals).await;
+    finish(&stop, &console_stop, shown, console).await;
+    guard.shutdown();
+    done.map(Some).map_err(|error| Failure { code: FAILED, error: error.into() })
+}
+
+/// Ends what is around the service.
+async fn finish(
+    stop: &CancellationToken,
+    console_stop: &CancellationToken,
+    shown: Option<JoinHandle<std::io::Result<()>>>,
+    console: JoinHandle<Result<(), ConsoleError>>,
+) {
     stop.cancel();
     console_stop.cancel();
     if let Some(shown) = shown {
         let _ = shown.await;
     }
     let _ = console.await;
-    guard.shutdown();
-    done.map_err(|error| Failure { code: FAILED, error: error.into() })
 }
 
 /// What a run writes to.
 struct Outputs {
-    store: Backend,
     reports: Reports,
     parked: ParkedFile,
 }
 
 impl Outputs {
-    async fn open(config: &Config, demonstration: bool) -> Result<Self, Failure> {
+    fn open(config: &Config) -> Result<Self, Failure> {
         let dir = &config.service.data_dir;
-        let store = match config.backend.kind {
-            BackendKind::Local => Backend::Embedded(open_store(dir, demonstration).await?),
-        };
         let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
         let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
         let parked = ParkedFile::append(&dir.join("parked.jsonl")).map_err(Failure::failed)?;
-        Ok(Self { store, reports: Reports::new(feed, audit), parked })
+        Ok(Self { reports: Reports::new(feed, audit), parked })
     }
 }
 
@@ -224,21 +281,40 @@ async fn open_store(dir: &Path, demonstration: bool) -> Result<Embedded, Failure
     Embedded::open(&dir).await.map_err(Failure::failed)
 }
 
+fn say(board: &mut Board, text: String, now: Now) {
+    tracing::warn!("{text}");
+    board.notice(now, HappeningKind::Notice, text);
+}
+
 /// Says once what a source of real events can and cannot do, and which waivers work no more.
 fn tell(board: &mut Board, config: &Config, judge: &Judge, demonstration: bool, now: Now) {
-    let mut say = |text: String| {
-        tracing::warn!("{text}");
-        board.notice(now, HappeningKind::Notice, text);
-    };
     if !demonstration && config.service.mode == Mode::Enforce {
-        say("events alone have no organisation behind them: what would be done is recorded as planned".to_owned());
+        let text = "events alone have no organisation behind them: what would be done is recorded as planned";
+        say(board, text.to_owned(), now);
     }
+    tell_waivers(board, judge, now);
+}
+
+fn tell_waivers(board: &mut Board, judge: &Judge, now: Now) {
     for waiver in judge.expired_waivers(now.as_event_time()) {
-        say(format!(
+        let text = format!(
             "{}:{}: waiver {} expired at {}; it excuses nothing since then (owner {}, ticket {})",
             waiver.file, waiver.line, waiver.id, waiver.expires, waiver.owner, waiver.ticket
-        ));
+        );
+        say(board, text, now);
     }
+}
+
+#[cfg(feature = "aws")]
+fn fleet_settings(config: &Config) -> Result<Settings, Failure> {
+    Ok(fleet::settings(config))
+}
+
+#[cfg(not(feature = "aws"))]
+fn fleet_settings(_: &Config) -> Result<Settings, Failure> {
+    Err(Failure::usage(anyhow::anyhow!(
+        "`backend.kind` is \"aws\", but this program was built without the feature `aws`"
+    )))
 }
 
 fn stop_on_signals(stop: &CancellationToken) -> Result<(), Failure> {

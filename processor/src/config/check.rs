@@ -159,6 +159,83 @@ pub(super) fn tag_value(text: &str) -> Checked<String> {
     Err((format!("has \"{text}\", but a tag's value has at most 256 characters"), None))
 }
 
+/// A name of up to `max` letters, digits and some signs.
+fn named(text: &str, max: usize, signs: &[u8], what: &str) -> Checked<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || signs.contains(&byte);
+    if (1..=max).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err((format!("is \"{text}\", which is not {what}"), Some("write the name alone, without an ARN".to_owned())))
+}
+
+/// A stream or a stream's consumer ("CreateStream", "RegisterStreamConsumer").
+pub(super) fn stream(text: &str) -> Checked<String> {
+    named(text, 128, b"_.-", "the name of a stream or consumer")
+}
+
+/// A DynamoDB table ("Naming rules").
+pub(super) fn table(text: &str) -> Checked<String> {
+    let found = named(text, 255, b"_.-", "a table's name")?;
+    if found.len() < 3 { Err((format!("is \"{text}\", but a table's name has 3 to 255 characters"), None)) } else { Ok(found) }
+}
+
+/// A worker's name in the lease table.
+pub(super) fn worker(text: &str) -> Checked<String> {
+    named(text, 200, b"_.-:/", "a worker's name")
+}
+
+/// A role's name with its path ("IAM identifiers").
+pub(super) fn role_path(text: &str) -> Checked<String> {
+    let whole = named(text, 512, b"_+=,.@-/", "a role's name")?;
+    let name = whole.rsplit('/').next().unwrap_or_default();
+    if text.starts_with('/') || text.contains("//") || name.is_empty() || name.len() > 64 {
+        let hint = "write the path and the name without a slash before them, for example `guard/sessionwarden`".to_owned();
+        return Err((format!("is \"{text}\", which is not a role's name"), Some(hint)));
+    }
+    Ok(whole)
+}
+
+/// An External ID ("AssumeRole").
+pub(super) fn external_id(text: &str) -> Checked<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
+    if (2..=1_224).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text.to_owned());
+    }
+    Err(("is not an External ID: 2 to 1,224 letters, digits and `+=,.@:/-_`".to_owned(), None))
+}
+
+/// The URL of a standard queue.
+pub(super) fn queue_url(text: &str) -> Checked<String> {
+    let web = text.starts_with("https://") || text.starts_with("http://");
+    if web && !text.contains(char::is_whitespace) && !text.ends_with('/') && !text.ends_with(".fifo") {
+        return Ok(text.to_owned());
+    }
+    let hint = "write it like `https://sqs.eu-central-1.amazonaws.com/111111111111/sessionwarden-wake-ups`".to_owned();
+    Err((format!("is \"{text}\", which is not the URL of a standard queue"), Some(hint)))
+}
+
+/// The ARN of a topic.
+pub(super) fn topic(text: &str) -> Checked<String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts[..] {
+        ["arn", _, "sns", region, account, name] if ![region, account, name].contains(&"") => Ok(text.to_owned()),
+        _ => {
+            let hint = "write it like `arn:aws:sns:eu-central-1:111111111111:sessionwarden`".to_owned();
+            Err((format!("is \"{text}\", which is not the ARN of a topic"), Some(hint)))
+        }
+    }
+}
+
+/// The ARN of the members' topics.
+pub(super) fn member_topic(text: &str) -> Checked<String> {
+    let found = topic(text)?;
+    if found.split(':').nth(4) == Some("{account}") {
+        return Ok(found);
+    }
+    let hint = "write `{account}` in place of the account".to_owned();
+    Err((format!("is \"{text}\", which names one topic for all members"), Some(hint)))
+}
+
 pub(super) fn address(text: &str) -> Checked<SocketAddr> {
     text.parse().map_err(|_| {
         let hint = "write an IP address and a port, for example `127.0.0.1:7878`".to_owned();

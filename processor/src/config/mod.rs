@@ -5,6 +5,7 @@
 //! of range is an error with its place; all of them are reported at once. No setting is a secret: what has to be
 //! secret is referred to by name.
 
+mod aws;
 mod check;
 mod error;
 mod posture;
@@ -21,6 +22,7 @@ use std::{
 use sessionwarden_machine::{document::WantedPreferences, effect::Mode, ids::AccountId};
 use toml::de::DeTable;
 
+pub use aws::{Aws, MetricNaming, StreamStart};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use posture::{Logs, Sessions};
 pub use settings::settings_of;
@@ -37,6 +39,8 @@ pub struct Config {
     pub service: Service,
     /// `[backend]`
     pub backend: Backend,
+    /// `[aws]`
+    pub aws: Aws,
     /// `[policy]`
     pub policy: Policy,
     /// `[organization]`
@@ -93,6 +97,8 @@ pub enum BackendKind {
     /// One machine, without an AWS account: the embedded store and the demonstration organisation.
     #[default]
     Local,
+    /// The services of AWS: Kinesis, DynamoDB, SQS, and calls into member accounts.
+    Aws,
 }
 
 /// `[policy]`: which rules hold.

@@ -3,17 +3,18 @@
 use sessionwarden_machine::effect::Mode;
 
 use super::{
-    Audit, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine, Recheck,
+    Audit, Aws, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine, Recheck,
     Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
 };
 
 impl Config {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let kinds = [("local", BackendKind::Local), ("aws", BackendKind::Aws)];
+        let kind = reader.section("backend").word("kind", &kinds, BackendKind::Local);
         Self {
             service: Service::read(reader),
-            backend: Backend {
-                kind: reader.section("backend").word("kind", &[("local", BackendKind::Local)], BackendKind::Local),
-            },
+            backend: Backend { kind },
+            aws: Aws::read(reader, kind),
             policy: Policy {
                 dir: reader.section("policy").path("dir"),
                 waivers_dir: reader.section("policy").path("waivers_dir"),

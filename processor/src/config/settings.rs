@@ -15,6 +15,8 @@ pub fn settings_of(config: &Config) -> Settings {
         mode: config.service.mode,
         organization: true,
         activity: config.feed.activity,
+        // Set where there is somebody to tell.
+        notify: false,
         recheck_ms: ms(recheck.period_ms),
         recheck_ms_max: ms(recheck.period_ms_max),
         call_ms_max: ms(recheck.call_ms_max),

@@ -4,7 +4,7 @@ mod evidence;
 mod lanes;
 mod survey;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sessionwarden_machine::{
     effect::{Effect, RemedyResult, Report},
@@ -33,8 +33,11 @@ pub enum WriteError {
 }
 
 /// Where reports go: the feed and the audit trail.
+#[derive(Clone, Debug)]
+pub struct Reports(Arc<Mutex<Files>>);
+
 #[derive(Debug)]
-pub struct Reports {
+struct Files {
     feed: FeedFile,
     audit: AuditFile,
 }
@@ -42,11 +45,11 @@ pub struct Reports {
 impl Reports {
     /// Reports to these two files.
     pub fn new(feed: FeedFile, audit: AuditFile) -> Self {
-        Self { feed, audit }
+        Self(Arc::new(Mutex::new(Files { feed, audit })))
     }
 
     /// Writes what `effects` say; durable on return. Returns the ids of what was written.
-    pub fn write(&mut self, effects: &[&Effect], now: Now) -> Result<Vec<EffectId>, WriteError> {
+    pub fn write(&self, effects: &[&Effect], now: Now) -> Result<Vec<EffectId>, WriteError> {
         let (mut reports, mut entries, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for effect in effects {
             match effect {
@@ -79,17 +82,18 @@ impl Reports {
                     entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
                     continue;
                 }
-                Effect::Count { .. } => continue,
+                Effect::Count { .. } | Effect::Notify { .. } => continue,
             }
             ids.push(effect.id().clone());
         }
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !reports.is_empty() {
-            self.feed.append(&reports)?;
-            self.feed.sync()?;
+            files.feed.append(&reports)?;
+            files.feed.sync()?;
         }
         if !entries.is_empty() {
-            self.audit.append(&entries)?;
-            self.audit.sync()?;
+            files.audit.append(&entries)?;
+            files.audit.sync()?;
         }
         Ok(ids)
     }

@@ -12,7 +12,7 @@ use sessionwarden_machine::{
 use sessionwarden_store::Store;
 use tracing::Instrument;
 
-use super::{HandleError, Handler, Inbox, News};
+use super::{Calls, HandleError, Handler, Inbox, News};
 use crate::{
     effects::{Lane, Lanes, limit_of, result_of},
     ports::Hands,
@@ -42,22 +42,31 @@ impl<S: Store, H: Hands> Handler<S, H> {
         for (_, effects) in &mut all {
             effects.retain(|effect| asked.insert(effect.id().clone()));
         }
+        for (_, effects) in &mut all {
+            effects.retain(|effect| self.is_for_now(effect, now));
+        }
         let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
         let writing = tracing::info_span!("report", effects = every.len());
         let written: BTreeSet<EffectId> = writing.in_scope(|| self.reports.write(&every, now))?.into_iter().collect();
-        let mut called = self.call_all(&every).await;
+        let (mut called, told) = tokio::join!(self.call_all(&every), self.tell_all(&every, now));
         let mut inbox = Inbox::new();
         for (subject, effects) in all {
             let mut news = Vec::new();
             let mut done = Vec::new();
             for effect in effects {
-                self.board.effect(&effect, now);
+                self.board.lock().effect(&effect, now);
                 let (kind, result) = match &effect {
                     Effect::Report(_) | Effect::Close { .. } => {
                         if written.contains(effect.id()) {
+                            self.outlets.tally.note(&effect);
                             done.push(effect.id().clone());
                         }
                         ("report", "done")
+                    }
+                    Effect::Notify { id, .. } => {
+                        let well = told.contains(id);
+                        done.extend(well.then(|| id.clone()));
+                        ("notify", if well { "done" } else { "waits" })
                     }
                     Effect::Count { id, .. } => {
                         done.push(id.clone());
@@ -95,6 +104,32 @@ impl<S: Store, H: Hands> Handler<S, H> {
         Ok(inbox)
     }
 
+    /// Whether an effect is to be performed by this handler at this time.
+    fn is_for_now(&self, effect: &Effect, now: Now) -> bool {
+        match effect {
+            Effect::Notify { id, .. } => self.calls == Calls::Now && self.outlets.rests_until(id, now).is_none(),
+            Effect::Terminate { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => self.calls == Calls::Now,
+            Effect::Report(_) | Effect::Close { .. } | Effect::Count { .. } => true,
+        }
+    }
+
+    /// Tells people side by side; returns what is done for good.
+    async fn tell_all(&self, effects: &[&Effect], now: Now) -> BTreeSet<EffectId> {
+        let told = effects.iter().filter_map(|effect| match effect {
+            Effect::Notify { id, report } => Some(async move {
+                let span = tracing::info_span!("notify", effect = %id);
+                self.outlets.tell(id, report, now).instrument(span).await.then(|| id.clone())
+            }),
+            Effect::Report(_)
+            | Effect::Terminate { .. }
+            | Effect::Count { .. }
+            | Effect::Close { .. }
+            | Effect::Quarantine { .. }
+            | Effect::Release { .. } => None,
+        });
+        join_all(told).await.into_iter().flatten().collect()
+    }
+
     /// Makes the calls that effects ask for, side by side: one that is not answered keeps no other waiting (I13).
     async fn call_all(&self, effects: &[&Effect]) -> BTreeMap<EffectId, RemedyResult> {
         let Some(hands) = &self.hands else {
@@ -121,7 +156,7 @@ async fn call<H: Hands>(hands: &H, lanes: &Lanes, effect: &Effect) -> Option<(Ef
             let span = tracing::info_span!("release", effect = %id, %account);
             (id, lanes.call(Lane::Organization, "a release", hands.unlock(*account)).instrument(span).await)
         }
-        Effect::Report(_) | Effect::Close { .. } | Effect::Count { .. } => return None,
+        Effect::Report(_) | Effect::Notify { .. } | Effect::Close { .. } | Effect::Count { .. } => return None,
     };
     Some((id.clone(), result_of(answer)))
 }

@@ -17,6 +17,12 @@ impl<S: Store, H: Hands> Handler<S, H> {
     pub(super) fn settle(&mut self, subject: &Subject, step: &Stepped, now: Now) {
         self.dues.insert(subject.clone(), step.item.due.as_ref().map(|due| due.at));
         self.show(step.before.as_ref(), &step.state, now);
+        if let (None, State::Session(session)) = (&step.before, &step.state)
+            && session.born_at().is_some()
+            && session.seen.is_none()
+        {
+            self.metrics.sessions_announced(1);
+        }
         let broken = match &step.state {
             State::Session(session) => {
                 let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
@@ -38,7 +44,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         if let State::Account(account) = state {
             self.note_lock(account);
         }
-        self.board.found(state);
+        self.board.lock().found(state);
         self.show(None, state, now);
     }
 
@@ -52,7 +58,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     Some(State::Session(before)) => Some(&**before),
                     Some(State::Account(_) | State::Incident(_)) | None => None,
                 };
-                self.board.session(before, session, &verdict, &self.settings);
+                self.board.lock().session(before, session, &verdict, &self.settings);
                 if !self.settings.organization {
                     self.tell_not_evaluated(&verdict, now);
                 }
@@ -60,7 +66,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             State::Account(account) => {
                 if let Some(episode) = &account.episode {
                     let locked = episode.locked_at.is_some() && episode.holds();
-                    self.board.account(account.account, locked);
+                    self.board.lock().account(account.account, locked);
                 }
             }
             State::Incident(_) => {}
@@ -75,7 +81,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 let text =
                     format!("{} is not evaluated: only an organisation could tell {}", open.control, needs.join(", "));
                 tracing::info!("{text}");
-                self.board.notice(now, HappeningKind::Notice, text);
+                self.board.lock().notice(now, HappeningKind::Notice, text);
             }
         }
     }

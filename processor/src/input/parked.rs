@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Serialize;
@@ -17,6 +18,9 @@ pub struct Parked {
     pub record: u64,
     /// The record's first byte in the file, from 0 (uncompressed).
     pub byte: u64,
+    /// Its sequence number, where it came from a stream; `file` is then the stream and the shard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<Arc<str>>,
     /// Why.
     pub reason: String,
     /// The bytes themselves, where they were to be kept.
@@ -26,6 +30,9 @@ pub struct Parked {
 
 impl std::fmt::Display for Parked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(sequence) = &self.sequence {
+            return write!(f, "{}: record {sequence}: {}", self.file, self.reason);
+        }
         match self.record {
             0 => write!(f, "{}: {}", self.file, self.reason),
             record => write!(f, "{}: record {record} (byte {}): {}", self.file, self.byte, self.reason),

@@ -11,6 +11,7 @@ mod desk;
 mod failure;
 mod message;
 mod notify;
+mod outlets;
 #[cfg(feature = "aws")]
 mod sns;
 #[cfg(feature = "aws")]
@@ -33,6 +34,7 @@ pub use self::{
     desk::{Desk, DeskLimits},
     message::{BODY_BYTES_MAX, Message, SUBJECT_CHARS_MAX},
     notify::{Delivery, Notifier, Outcome},
+    outlets::{Outlets, Tally, Tell},
     wake::{Lane, Planned, Wake, WakeError, delay_seconds},
     wake_loop::{WakeLimits, serve},
 };

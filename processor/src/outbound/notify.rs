@@ -1,6 +1,9 @@
 //! Tells each audience once, with a digest where there is too much to tell.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use sessionwarden_machine::ids::{AccountId, EffectId, Now};
 
@@ -61,18 +64,18 @@ enum Audience {
 pub struct Notifier<N> {
     port: N,
     limits: DeskLimits,
-    desks: BTreeMap<Audience, Desk>,
+    desks: Mutex<BTreeMap<Audience, Desk>>,
 }
 
 impl<N: Notify> Notifier<N> {
     /// Tells over `port`.
     pub fn new(port: N, limits: DeskLimits) -> Self {
-        Self { port, limits, desks: BTreeMap::new() }
+        Self { port, limits, desks: Mutex::default() }
     }
 
     /// Tells a message, or keeps it for a digest. To be called again with the same message until
     /// [`Delivery::is_done`].
-    pub async fn tell(&mut self, message: &Message, now: Now) -> Delivery {
+    pub async fn tell(&self, message: &Message, now: Now) -> Delivery {
         let member = match message.account {
             Some(account) => self.tell_one(Audience::Member(account), message, now).await,
             None => Outcome::Nobody,
@@ -83,10 +86,10 @@ impl<N: Notify> Notifier<N> {
 
     /// Sends the digests whose time has come. Returns the ids of what they told, to each audience by itself: telling such a
     /// message again then shows whether it is done. A digest that a member refuses is given up.
-    pub async fn flush(&mut self, now: Now) -> Vec<EffectId> {
+    pub async fn flush(&self, now: Now) -> Vec<EffectId> {
         let mut told = Vec::new();
         let due: Vec<_> =
-            self.desks.iter().filter_map(|(audience, desk)| Some((*audience, desk.digest(now)?))).collect();
+            self.desks().iter().filter_map(|(audience, desk)| Some((*audience, desk.digest(now)?))).collect();
         for (audience, (digest, ids)) in due {
             let outcome = self.publish(audience, &digest).await;
             if let Outcome::Failed(error) = outcome {
@@ -96,7 +99,7 @@ impl<N: Notify> Notifier<N> {
                     continue;
                 }
             }
-            if let Some(desk) = self.desks.get_mut(&audience) {
+            if let Some(desk) = self.desks().get_mut(&audience) {
                 ids.iter().for_each(|id| desk.told(id));
                 told.extend(ids);
             }
@@ -104,18 +107,27 @@ impl<N: Notify> Notifier<N> {
         told
     }
 
-    async fn tell_one(&mut self, audience: Audience, message: &Message, now: Now) -> Outcome {
-        if self.desks.len() >= DESKS_MAX && !self.desks.contains_key(&audience) {
-            self.desks.retain(|_, desk| desk.is_waiting());
+    /// The desks; the lock is never held across an await.
+    fn desks(&self) -> MutexGuard<'_, BTreeMap<Audience, Desk>> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, audience: Audience, message: &Message, now: Now) -> Turn {
+        let mut desks = self.desks();
+        if desks.len() >= DESKS_MAX && !desks.contains_key(&audience) {
+            desks.retain(|_, desk| desk.is_waiting());
         }
-        let limits = self.limits;
-        match self.desks.entry(audience).or_insert_with(|| Desk::new(limits)).turn(message, now) {
+        desks.entry(audience).or_insert_with(|| Desk::new(self.limits)).turn(message, now)
+    }
+
+    async fn tell_one(&self, audience: Audience, message: &Message, now: Now) -> Outcome {
+        match self.turn(audience, message, now) {
             Turn::Known => return Outcome::Known,
             Turn::Held => return Outcome::Held,
             Turn::Now => {}
         }
         let outcome = self.publish(audience, message).await;
-        match (outcome, self.desks.get_mut(&audience)) {
+        match (outcome, self.desks().get_mut(&audience)) {
             (Outcome::Told, Some(desk)) => desk.told(&message.id),
             (Outcome::Failed(error), _) => {
                 tracing::warn!(?audience, effect = %message.id, %error, "a notification cannot be sent");
@@ -187,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn each_audience_is_told_once() {
         let topics = Topics::default();
-        let mut notifier = Notifier::new(&topics, DeskLimits::default());
+        let notifier = Notifier::new(&topics, DeskLimits::default());
         let told = notifier.tell(&message(1), NOW).await;
         assert_eq!((told, told.is_done()), (Delivery { member: Outcome::Told, central: Outcome::Told }, true));
         let again = notifier.tell(&message(1), NOW).await;
@@ -199,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_audience_is_tried_again_alone() {
         let topics = Topics::default();
-        let mut notifier = Notifier::new(&topics, DeskLimits::default());
+        let notifier = Notifier::new(&topics, DeskLimits::default());
         *topics.member.lock().unwrap() = Some(CallError::Throttled);
         let first = notifier.tell(&message(1), NOW).await;
         assert_eq!(first, Delivery { member: Outcome::Failed(CallError::Throttled), central: Outcome::Told });
@@ -220,7 +232,7 @@ mod tests {
     async fn what_comes_too_quickly_is_told_in_a_digest() {
         let topics = Topics::default();
         let limits = DeskLimits { burst: 3, refill_ms: 1_000, digest_ms: 5_000 };
-        let mut notifier = Notifier::new(&topics, limits);
+        let notifier = Notifier::new(&topics, limits);
         for id in 0..10 {
             let delivery = notifier.tell(&message(id), NOW).await;
             assert_eq!(delivery.is_done(), id < 3, "{delivery:?}");

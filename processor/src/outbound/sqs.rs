@@ -12,7 +12,7 @@ use aws_sdk_sqs::{
     Client, config,
     types::{
         ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
-        MessageSystemAttributeName, SendMessageBatchRequestEntry,
+        MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
 use sessionwarden_machine::ids::Now;
@@ -73,6 +73,17 @@ impl SqsWakeUps {
     /// Uses these queues with this configuration's region, credentials and time limits.
     pub fn new(config: &SdkConfig, queues: Queues) -> Self {
         Self { client: Client::new(config), queues }
+    }
+
+    /// Looks whether both queues are there, and names those that cannot be used.
+    pub async fn check(&self) -> Vec<(Arc<str>, CallError)> {
+        let look = async |url: &Arc<str>| {
+            let call = self.client.get_queue_attributes().queue_url(&**url).attribute_names(QueueAttributeName::QueueArn);
+            let seen = call.send().await.map_err(|error| failed("GetQueueAttributes", &error));
+            seen.err().map(|error| (Arc::clone(url), error))
+        };
+        let (wake_ups, parked) = tokio::join!(look(&self.queues.wake_ups), look(&self.queues.parked));
+        wake_ups.into_iter().chain(parked).collect()
     }
 
     async fn send_batch(&self, wakes: &[(Wake, Trace)], now: Now) -> Result<Vec<(Wake, CallError)>, CallError> {

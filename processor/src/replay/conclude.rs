@@ -243,7 +243,7 @@ pub(super) fn write_feed(
 ) -> Result<(), ReplayError> {
     sessions.sort_unstable_by(|a, b| (a.born_at(), &a.key).cmp(&(b.born_at(), &b.key)));
     let reports = sessions.iter().flat_map(|session| session.wanted(&Verdict::default(), Now(0), settings));
-    let others = incidents.values().flat_map(|incident| incident.wanted(settings.mode));
+    let others = incidents.values().flat_map(|incident| incident.wanted(settings));
     for effect in reports.chain(others) {
         if let Effect::Report(report) = effect {
             feed.write(&report)?;

@@ -239,6 +239,7 @@ impl<'a> Fold<'a> {
             file: self.file.clone(),
             record: at.record,
             byte: at.byte,
+            sequence: None,
             reason: poison.to_string(),
             content: keep.then(|| value.to_owned()),
         });

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use sessionwarden_machine::{
@@ -37,6 +37,22 @@ pub struct Board {
     open: BTreeMap<SessionKey, Row>,
     locked: BTreeSet<AccountId>,
     second: (i64, u64),
+}
+
+/// A board that several handlers share.
+#[derive(Clone)]
+pub struct SharedBoard(Arc<Mutex<Board>>);
+
+impl SharedBoard {
+    /// Shares a board.
+    pub fn new(board: Board) -> Self {
+        Self(Arc::new(Mutex::new(board)))
+    }
+
+    /// The board, for a moment: the lock is never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Board {
@@ -128,7 +144,8 @@ impl Board {
                 };
                 self.note(now, kind, session.account, Some(session), text.to_owned());
             }
-            Effect::Terminate { .. } | Effect::Count { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => {}
+            Effect::Notify { .. }
+            | Effect::Terminate { .. } | Effect::Count { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => {}
         }
     }
 

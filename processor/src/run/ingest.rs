@@ -1,6 +1,6 @@
 //! From candidates to news: decode, route, and park what cannot be read.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use foldhash::fast::FixedState;
 use sessionwarden_machine::{
@@ -15,7 +15,7 @@ use sessionwarden_store::Store;
 use super::source::{Candidate, Look, Position};
 use crate::{
     handle::{HandleError, Handler, Inbox, News},
-    input::{Parked, ParkedError, ParkedFile, RecordAt},
+    input::{Parked, ParkedError, Parking, RecordAt},
     ports::Hands,
 };
 
@@ -40,14 +40,14 @@ pub struct Ingest {
     decoder: Decoder,
     names: Names,
     events: HashSet<EventId, FixedState>,
-    parked: ParkedFile,
+    parked: Parking,
     /// What was parked in this run, the first hundred.
     pub parked_list: Vec<Parked>,
 }
 
 impl Ingest {
     /// Parks what cannot be read in `parked`.
-    pub fn new(parked: ParkedFile) -> Self {
+    pub fn new(parked: Parking) -> Self {
         Self {
             decoder: Decoder::default(),
             names: Names::default(),
@@ -87,7 +87,8 @@ impl Ingest {
                     Found::Ignored => position.ignored += 1,
                     Found::Unreadable { bytes, begin, why } => {
                         let at = RecordAt { byte: candidate.at.byte + begin as u64, ..candidate.at };
-                        self.park(file, at, bytes, why.to_string(), position)?;
+                        let sequence = candidate.sequence.clone();
+                        self.park(file, (at, sequence), bytes, why.to_string(), position).await?;
                     }
                 }
             }
@@ -107,13 +108,13 @@ impl Ingest {
             }
         }
         if position.poison > before.poison {
-            self.parked.sync()?;
+            self.parked.sync().await?;
         }
         handler.metrics.records_relevant(position.relevant - before.relevant);
         handler.metrics.records_duplicate(position.duplicate - before.duplicate);
         handler.metrics.records_parked(position.poison - before.poison);
         let read = |at: &Position| at.relevant + at.ignored + at.duplicate + at.poison;
-        handler.board.records(read(position) - read(&before), now, newest);
+        handler.board.lock().records(read(position) - read(&before), now, newest);
         let started = std::time::Instant::now();
         handler.handle(inbox, now).await?;
         handler.metrics.handle_seconds(started.elapsed().as_secs_f64());
@@ -151,18 +152,18 @@ impl Ingest {
         }
     }
 
-    fn park(
+    async fn park(
         &mut self,
         file: &str,
-        RecordAt { record, byte }: RecordAt,
+        (RecordAt { record, byte }, sequence): (RecordAt, Option<Arc<str>>),
         content: &[u8],
         reason: String,
         position: &mut Position,
     ) -> Result<(), ParkedError> {
         position.poison += 1;
-        let parked = Parked { file: file.to_owned(), record, byte, reason, content: Some(content.to_owned()) };
+        let parked = Parked { file: file.to_owned(), record, byte, sequence, reason, content: Some(content.to_owned()) };
         tracing::warn!(%parked, "parked");
-        self.parked.write(&parked)?;
+        self.parked.park(&parked).await?;
         self.list(parked);
         Ok(())
     }
@@ -175,12 +176,18 @@ impl Ingest {
     }
 
     /// Parks a file that could not be read to its end; `again` where an earlier run has told that already.
-    pub fn park_file(&mut self, file: &str, byte: u64, reason: String, again: bool) -> Result<(), ParkedError> {
-        let parked = Parked { file: file.to_owned(), record: 0, byte, reason, content: None };
+    pub async fn park_file(
+        &mut self,
+        file: &str,
+        byte: u64,
+        reason: String,
+        again: bool,
+    ) -> Result<(), ParkedError> {
+        let parked = Parked { file: file.to_owned(), record: 0, byte, sequence: None, reason, content: None };
         tracing::warn!(%parked, "parked");
         if !again {
-            self.parked.write(&parked)?;
-            self.parked.sync()?;
+            self.parked.park(&parked).await?;
+            self.parked.sync().await?;
         }
         self.list(parked);
         Ok(())

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-pub use board::Board;
+pub use board::{Board, SharedBoard};
 pub use ingest::{Ingest, IngestError};
 pub use source::{Batch, Candidate, Head, Look, Position, SourceReader, checkpoint_name};
 pub use summarize::summarize;
@@ -26,6 +26,7 @@ use crate::{
     handle::{HandleError, Handler},
     input::RecordAt,
     local::DemonstrationSource,
+    metrics::Metrics,
     ports::Hands,
     replay::Summary,
 };
@@ -115,7 +116,7 @@ pub async fn run<S: Store, H: Hands>(
 ) -> Result<Summary, RunError> {
     let found = handler.recover(now()).await?;
     if found > 0 {
-        handler.board.notice(now(), HappeningKind::Notice, format!("{found} subjects to go on with"));
+        handler.board.lock().notice(now(), HappeningKind::Notice, format!("{found} subjects to go on with"));
     }
     handler.reconcile(now()).await?;
     let mut demonstration_tick = ticker(DEMONSTRATION_TICK);
@@ -132,7 +133,7 @@ pub async fn run<S: Store, H: Hands>(
             () = signals.stop.cancelled() => break,
             () = over(signals.until) => break,
             _ = status_tick.tick() => {
-                let _ = signals.status.send(handler.board.snapshot(now()));
+                let _ = signals.status.send(handler.board.lock().snapshot(now()));
                 signals.source_pulse.beat();
             }
             () = sleep_until(next) => {
@@ -147,7 +148,7 @@ pub async fn run<S: Store, H: Hands>(
                 let adopted = handler.reconcile(now()).await?;
                 if adopted > 0 {
                     let text = format!("{adopted} sessions found alive that no event announced");
-                    handler.board.notice(now(), HappeningKind::Notice, text);
+                    handler.board.lock().notice(now(), HappeningKind::Notice, text);
                 }
             }
             more = next_batch(&mut source, &mut demonstration_tick) => match more {
@@ -158,7 +159,7 @@ pub async fn run<S: Store, H: Hands>(
     }
     settle(handler, &signals).await?;
     let summary = summarize(handler, positions).await?;
-    let _ = signals.status.send(handler.board.snapshot(now()));
+    let _ = signals.status.send(handler.board.lock().snapshot(now()));
     signals.source_pulse.finish();
     signals.recheck_pulse.finish();
     Ok(Summary { parked: ingest.parked_list.clone(), ..summary })
@@ -189,6 +190,7 @@ async fn next_batch(source: &mut Source, tick: &mut tokio::time::Interval) -> Op
             let candidates = events.into_iter().enumerate().map(|(at, bytes)| Candidate {
                 bytes,
                 at: RecordAt { record: at as u64 + 1, byte: 0 },
+                sequence: None,
                 look: Look::Whole,
                 known: false,
             });
@@ -221,9 +223,9 @@ async fn take<S: Store, H: Hands>(
     };
     ingest.take(handler, &batch.file, &batch.candidates, position, now()).instrument(span).await?;
     if let Some(reason) = batch.failure {
-        ingest.park_file(&batch.file, batch.bytes, reason, position.failed_at == Some(batch.bytes))?;
+        ingest.park_file(&batch.file, batch.bytes, reason, position.failed_at == Some(batch.bytes)).await?;
         position.failed_at = Some(batch.bytes);
-        handler.board.notice(now(), HappeningKind::Parked, format!("{} cannot be read on", batch.file));
+        handler.board.lock().notice(now(), HappeningKind::Parked, format!("{} cannot be read on", batch.file));
     }
     if batch.values == 0 {
         position.values += batch.candidates.len() as u64;
@@ -232,7 +234,7 @@ async fn take<S: Store, H: Hands>(
         position.values = position.values.max(batch.values);
         position.bytes = position.bytes.max(position.bytes_before + batch.bytes);
     }
-    count(handler, &before, position);
+    count(&handler.board, &handler.metrics, &before, position);
     if batch.head.is_some() && *position != before {
         let kept = serde_json::to_vec(position).unwrap_or_default();
         handler.store.set_checkpoint(&checkpoint_name(&batch.file), &kept).await?;
@@ -240,16 +242,18 @@ async fn take<S: Store, H: Hands>(
     Ok(())
 }
 
-fn count<S: Store, H: Hands>(handler: &mut Handler<S, H>, before: &Position, after: &Position) {
-    let counts = handler.board.counts();
+/// Counts what became of records.
+pub(crate) fn count(board: &SharedBoard, metrics: &Metrics, before: &Position, after: &Position) {
+    let read = |at: &Position| at.relevant + at.ignored + at.duplicate + at.poison;
+    let mut board = board.lock();
+    let counts = board.counts();
     counts.records_relevant += after.relevant - before.relevant;
     counts.records_ignored += after.ignored - before.ignored;
     counts.records_duplicate += after.duplicate - before.duplicate;
     counts.records_poison += after.poison - before.poison;
-    let read = |at: &Position| at.relevant + at.ignored + at.duplicate + at.poison;
     counts.records_read += read(after) - read(before);
-    handler.metrics.records_read(read(after) - read(before));
-    handler.metrics.records_ignored(after.ignored - before.ignored);
+    metrics.records_read(read(after) - read(before));
+    metrics.records_ignored(after.ignored - before.ignored);
 }
 
 /// Does what is due already, so that nothing known is left undone. What is due later waits in the store.

@@ -23,7 +23,7 @@ use sessionwarden_machine::{
 pub use self::kinesis::{KinesisSettings, KinesisStream};
 pub use self::{
     settings::{BadWorkerSettings, Clock, SystemClock, WorkerSettings},
-    sink::{IngestSink, RecordSink, SinkError, Unfit},
+    sink::{RecordSink, SinkError, Unfit},
     status::{Movements, ShardStatus, WorkerStatus},
     table::LeaseTable,
     worker::{Stopped, StreamGone, Worker},

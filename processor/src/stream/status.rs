@@ -41,6 +41,9 @@ pub struct Movements {
 pub struct WorkerStatus {
     /// The shards it reads.
     pub shards: BTreeMap<ShardId, ShardStatus>,
+    /// It reads the first shard that has not ended: of all workers one at a time, about, so that it is the one that does
+    /// what one does for all.
+    pub first: bool,
     /// How often shards changed hands.
     pub movements: Movements,
     /// How often the hash keys were checked to be covered.

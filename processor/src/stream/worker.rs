@@ -348,6 +348,8 @@ impl<E: EventStream, L: LeaseTable, R: RecordSink, C: Clock> Rounds<E, L, R, C> 
             self.shown.shards.insert(shard.clone(), shared.status.clone());
         }
         self.note_gaps(gaps);
+        let first = self.observed.leases().values().find(|lease| !lease.ended());
+        self.shown.first = first.is_some_and(|lease| self.running.contains_key(&lease.shard));
         self.status.send_replace(self.shown.clone());
     }
 }

@@ -116,7 +116,7 @@ async fn messages_reach_the_member_and_the_centre() {
     let topics = topics(&own, &server.url);
 
     // R-G10 R-G11: both, once, however often the effect is repeated (R-W2).
-    let mut notifier = Notifier::new(topics.clone(), DeskLimits::default());
+    let notifier = Notifier::new(topics.clone(), DeskLimits::default());
     let told = finding(1, account(MEMBER), Severity::High);
     let first = notifier.tell(&told, NOW).await;
     assert_eq!(first, Delivery { member: Outcome::Told, central: Outcome::Told });
@@ -165,7 +165,7 @@ async fn a_flood_becomes_a_digest() {
     let all = Reader::subscribe(&own, OWN, &central, "all", None).await;
     let topic = TopicTemplate::new(&central, REGION).unwrap();
     let limits = DeskLimits { burst: 3, refill_ms: 1_000, digest_ms: 5_000 };
-    let mut notifier = Notifier::new(SnsTopics::new(Some((topic, own)), None), limits);
+    let notifier = Notifier::new(SnsTopics::new(Some((topic, own)), None), limits);
     for number in 0..50 {
         notifier.tell(&finding(number, account(MEMBER), Severity::Medium), NOW).await;
     }

@@ -12,12 +12,12 @@ use sessionwarden::{
     effects::Reports,
     feed::FeedFile,
     handle::{Handler, State},
-    input::{ParkedFile, RecordAt},
+    input::{ParkedFile, Parking, RecordAt},
     local::{DemonstrationSource, LocalOrganization, demonstration, quicken},
     metrics::Metrics,
     policy,
     ports::Hands as Port,
-    run::{Board, Candidate, Ingest, IngestError, Look, Position},
+    run::{Board, Candidate, Ingest, IngestError, Look, Position, SharedBoard},
 };
 use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
@@ -60,13 +60,13 @@ pub(crate) struct Stage<S, H> {
 impl<S: Store + Clone, H: Port> Stage<S, H> {
     pub(crate) fn new(folder: &Path, store: S, hands: Option<H>, settings: Settings) -> Self {
         let metrics = Metrics::new().unwrap();
-        let board = Board::new(START, &settings, "test", metrics.clone());
+        let board = SharedBoard::new(Board::new(START, &settings, "test", metrics.clone()));
         let feed = FeedFile::open(&folder.join("feed.jsonl")).unwrap();
         let audit = AuditFile::open(&folder.join("audit.jsonl")).unwrap();
         let verdicts = Verdicts::new(judge());
         let reports = Reports::new(feed, audit);
         let handler = Handler::new(store.clone(), hands, settings, verdicts, reports, metrics.clone(), board);
-        let ingest = Ingest::new(ParkedFile::append(&folder.join("parked.jsonl")).unwrap());
+        let ingest = Ingest::new(Parking::file(ParkedFile::append(&folder.join("parked.jsonl")).unwrap()));
         Self { handler, ingest, metrics, store, folder: folder.to_owned(), position: Position::default() }
     }
 
@@ -76,6 +76,7 @@ impl<S: Store + Clone, H: Port> Stage<S, H> {
             .map(|bytes| Candidate {
                 bytes: bytes.clone(),
                 at: RecordAt { record: 1, byte: 0 },
+                sequence: None,
                 look: Look::Whole,
                 known: false,
             })

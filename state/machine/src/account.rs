@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use window::{Crossing, by_account, first_crossing};
 
 use crate::{
-    effect::{Counted, Effect, IncidentNote, Mode, Remedy, RemedyKind, RemedyResult, Report, Severity},
+    effect::{Counted, Effect, IncidentNote, Mode, Remedy, RemedyKind, RemedyResult, Report, Severity, announce},
     ids::{AccountId, EffectId, EventTime, Now},
     settings::{QuarantineSettings, Settings},
 };
@@ -235,7 +235,10 @@ impl Account {
             return;
         };
         let ending = format!("/{}/{}", self.account, episode.number);
-        let own = |id: &EffectId| id.0.strip_suffix(&*ending).is_some_and(|kind| REPORTS.contains(&kind));
+        let own = |id: &EffectId| {
+            let kind = id.0.strip_suffix(&*ending);
+            kind.is_some_and(|kind| REPORTS.contains(&kind.strip_prefix("notify/").unwrap_or(kind)))
+        };
         self.done.extend(effects.into_iter().filter(own));
     }
 
@@ -331,6 +334,9 @@ impl Account {
                     | EpisodePhase::Refused => {}
                 }
             }
+        }
+        if settings.notify {
+            announce(&mut effects);
         }
         effects.retain(|effect| !self.done.contains(effect.id()));
         effects

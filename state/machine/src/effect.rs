@@ -250,6 +250,13 @@ impl Report {
 pub enum Effect {
     /// Write to the audit trail, and to the feed.
     Report(Report),
+    /// Tell people about a report (R-G10, R-G11).
+    Notify {
+        /// `notify/` and the report's id.
+        id: EffectId,
+        /// What they are told.
+        report: Report,
+    },
     /// End a session, and say how the attempt went. Asked again until the session is seen to have ended.
     Terminate {
         /// The same for every attempt.
@@ -304,13 +311,33 @@ impl Effect {
     pub fn id(&self) -> &EffectId {
         match self {
             Self::Report(report) => report.id(),
-            Self::Terminate { id, .. }
+            Self::Notify { id, .. }
+            | Self::Terminate { id, .. }
             | Self::Count { id, .. }
             | Self::Close { id, .. }
             | Self::Quarantine { id, .. }
             | Self::Release { id, .. } => id,
         }
     }
+}
+
+/// Adds a notification of each report that people are told one by one: all but session calls.
+pub(crate) fn announce(effects: &mut Vec<Effect>) {
+    let told = |effect: &Effect| match effect {
+        Effect::Report(report @ (Report::Finding(_) | Report::Incident(_) | Report::Remedy(_))) => {
+            let id = EffectId(format!("notify/{}", report.id().0).into());
+            Some(Effect::Notify { id, report: report.clone() })
+        }
+        Effect::Report(Report::Activity(_))
+        | Effect::Notify { .. }
+        | Effect::Terminate { .. }
+        | Effect::Count { .. }
+        | Effect::Close { .. }
+        | Effect::Quarantine { .. }
+        | Effect::Release { .. } => None,
+    };
+    let notices: Vec<Effect> = effects.iter().filter_map(told).collect();
+    effects.extend(notices);
 }
 
 /// A violating session, as its account counts it.

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compliance::EventFacts,
     decode::{Observation, What},
-    effect::{Effect, EvidenceNote, Finding, IncidentNote, Mode, Report, Response, Severity},
+    effect::{Effect, EvidenceNote, Finding, IncidentNote, Report, Response, Severity, announce},
     ids::{AccountId, EffectId, EventTime, Names, Thing},
     session::{Mark, Rules, clip, principal, thing, thing_id},
+    settings::Settings,
 };
 
 /// One cause that somebody has to look at: a control violated by events of one kind on one thing.
@@ -140,7 +141,7 @@ impl Incident {
     }
 
     /// Everything the facts ask for that is not yet durable.
-    pub fn wanted(&self, mode: Mode) -> Vec<Effect> {
+    pub fn wanted(&self, settings: &Settings) -> Vec<Effect> {
         let finding_id = EffectId(format!("finding/{}", self.cause).into());
         let evidence = vec![EvidenceNote {
             name: Arc::clone(&self.call),
@@ -164,7 +165,7 @@ impl Incident {
             since: self.first.at,
             event: Some(self.first.event),
             evidence: evidence.clone(),
-            mode,
+            mode: settings.mode,
         };
         let mut effects = vec![Effect::Report(Report::Finding(Box::new(finding)))];
         if self.response != Response::Report {
@@ -181,6 +182,9 @@ impl Incident {
                 evidence,
                 findings: vec![finding_id],
             }))));
+        }
+        if settings.notify {
+            announce(&mut effects);
         }
         effects.retain(|effect| !self.done.contains(effect.id()));
         effects

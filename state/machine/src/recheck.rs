@@ -43,6 +43,13 @@ impl<T> Schedule<T> {
         Some(due)
     }
 
+    /// Takes all timers away, each with its time to the grain.
+    pub fn drain(&mut self) -> impl Iterator<Item = (Now, T)> + use<T> {
+        self.len = 0;
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_iter().flat_map(|(slot, all)| all.into_iter().map(move |what| (Now(slot * TICK_MS), what)))
+    }
+
     /// When the next timer fires.
     pub fn next_at(&self) -> Option<Now> {
         self.slots.first_key_value().map(|(slot, _)| Now(slot * TICK_MS))

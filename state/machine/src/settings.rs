@@ -22,6 +22,8 @@ pub struct Settings {
     pub organization: bool,
     /// Session calls are reported as OCSF API Activity.
     pub activity: bool,
+    /// People are told of findings, incidents and remedies. Default false.
+    pub notify: bool,
     /// How long a verdict on a live session holds, in milliseconds. Default 15,000 (R-G3).
     pub recheck_ms: i64,
     /// The longest time between two looks at a live session whose evidence cannot be had, in milliseconds. Default
@@ -161,6 +163,7 @@ impl Default for Settings {
             mode: Mode::Observe,
             organization: true,
             activity: true,
+            notify: false,
             recheck_ms: 15_000,
             recheck_ms_max: 120_000,
             call_ms_max: 5_000,

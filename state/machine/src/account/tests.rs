@@ -55,6 +55,17 @@ fn calls(effects: &[Effect]) -> Vec<String> {
     ids(effects).iter().map(|id| id.split(&ending).next().unwrap().to_owned()).collect()
 }
 
+// R-G11
+#[test]
+fn people_are_told_of_an_episode_once() {
+    let (mut one, settings) = (fresh(), Settings { notify: true, ..enforcing() });
+    let effects = fill(&mut one, &settings, (0..10).map(|n| counted(n * 10, n as usize)));
+    assert_eq!(calls(&effects), ["incident/threshold", "lock", "notify/incident/threshold"]);
+    let told = EffectId(format!("notify/incident/threshold/{ACCOUNT}/1").into());
+    let left = one.step(AccountInput::Done(vec![told]), now(90), &settings, ROOMY);
+    assert_eq!(calls(&left), ["incident/threshold", "lock"]);
+}
+
 // R-G12: ten sessions within 300 s; nine are not enough, and neither are ten in 300 s and more.
 #[test]
 fn ten_sessions_in_the_window_fill_it() {

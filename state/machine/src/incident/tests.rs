@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     decode::{Decoded, Decoder},
+    effect::Mode,
     ids::ThingKind as K,
     session::tests::support::{ACCOUNT, Desk, at, ids, with_waivers},
 };
@@ -52,6 +53,10 @@ fn changed(call: (&str, &str), request: &Value, error: Option<&str>) -> Option<(
         .map(|thing| (thing.kind, thing.id.to_string()))
 }
 
+fn in_mode(mode: Mode) -> Settings {
+    Settings { mode, ..Settings::default() }
+}
+
 #[test]
 fn several_events_of_one_cause_are_one_incident() {
     let mut desk = Desk::observing();
@@ -68,7 +73,7 @@ fn several_events_of_one_cause_are_one_incident() {
     assert_eq!(all.keys().map(|cause| &**cause).collect::<Vec<_>>(), ["SW-RULE-01/111122223333/sessionwarden-watch"]);
     let one = all.into_values().next().unwrap();
     assert_eq!((one.first.at, one.last_at), (at(3), at(9)));
-    let wanted = ids(&one.wanted(Mode::Observe));
+    let wanted = ids(&one.wanted(&in_mode(Mode::Observe)));
     let cause = "SW-RULE-01/111122223333/sessionwarden-watch";
     assert_eq!(wanted, [format!("finding/{cause}"), format!("incident/{cause}")]);
     // Other calls on the same thing are the same cause, another thing is another.
@@ -82,14 +87,29 @@ fn several_events_of_one_cause_are_one_incident() {
 fn what_is_durable_is_not_wanted_again() {
     let mut desk = Desk::observing();
     let mut one = opened(&mut desk, ("cloudtrail", "StopLogging"), &json!({"name": "t"}), None, 1).remove(0);
-    let wanted = one.wanted(Mode::Enforce);
+    let wanted = one.wanted(&in_mode(Mode::Enforce));
     assert_eq!(wanted.len(), 2);
     let Effect::Report(Report::Incident(note)) = &wanted[1] else { panic!("{wanted:?}") };
     assert_eq!((&note.findings[0], note.severity), (wanted[0].id(), Severity::Critical));
     one.done.insert(wanted[0].id().clone());
-    assert_eq!(one.wanted(Mode::Enforce), wanted[1..]);
+    assert_eq!(one.wanted(&in_mode(Mode::Enforce)), wanted[1..]);
     one.done.insert(wanted[1].id().clone());
-    assert_eq!(one.wanted(Mode::Enforce), []);
+    assert_eq!(one.wanted(&in_mode(Mode::Enforce)), []);
+}
+
+// R-G10, R-G11: of each report once, whatever else is done meanwhile.
+#[test]
+fn people_are_told_of_each_report_once() {
+    let mut desk = Desk::observing();
+    let mut one = opened(&mut desk, ("cloudtrail", "StopLogging"), &json!({"name": "t"}), None, 1).remove(0);
+    let settings = Settings { notify: true, ..in_mode(Mode::Enforce) };
+    let wanted = one.wanted(&settings);
+    let cause = &one.cause;
+    let named = |kind: &str| format!("{kind}/{cause}");
+    let all = ["finding", "incident", "notify/finding", "notify/incident"].map(named);
+    assert_eq!(ids(&wanted), all);
+    one.done.extend([wanted[0].id().clone(), wanted[2].id().clone()]);
+    assert_eq!(ids(&one.wanted(&settings)), [&*all[1], &*all[3]]);
 }
 
 /// A control that only reports opens no incident.
@@ -97,7 +117,7 @@ fn what_is_durable_is_not_wanted_again() {
 fn reports_are_findings_only() {
     let mut desk = Desk::observing();
     let one = opened(&mut desk, ("iam", "AttachRolePolicy"), &json!({"roleName": "nightly"}), None, 1).remove(0);
-    assert_eq!(ids(&one.wanted(Mode::Observe)), ["finding/SW-ROLE-02/111122223333/nightly"]);
+    assert_eq!(ids(&one.wanted(&in_mode(Mode::Observe))), ["finding/SW-ROLE-02/111122223333/nightly"]);
 }
 
 #[test]

@@ -49,6 +49,18 @@ pub enum CallError {
     Unknown,
 }
 
+impl CallError {
+    /// One word, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What came of asking for a fact; shared by all sessions that rest on it.
 pub type Asked<T> = Result<Arc<T>, CallError>;
 

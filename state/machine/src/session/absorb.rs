@@ -206,14 +206,20 @@ impl Session {
     fn absorb_done(&mut self, effects: &[EffectId]) {
         let mut done = self.done.take().unwrap_or_default();
         done.extend(effects.iter().map(|id| self.short(id)));
-        done.retain(|id| match id.0.split_once('/') {
+        done.retain(|id| self.keeps(&id.0));
+        self.done = (!done.is_empty()).then_some(done);
+    }
+
+    /// Whether the facts can ask again for what has this short id.
+    fn keeps(&self, id: &str) -> bool {
+        match id.split_once('/') {
+            Some(("notify", told)) => self.keeps(told),
             Some(("activity", event)) => self.marks().any(|(_, mark)| EventId::parse(event) == Some(mark.event)),
             Some(("finding", control)) => self.violates(control),
             Some(("incident", cause)) => want::CAUSES.contains(&cause) || self.violates(cause),
             Some((kind, rest)) => kind == "terminate" && rest == "planned",
-            None => matches!(&*id.0, "count" | "verdict") || (&*id.0 == "terminate" && self.end_confirmed()),
-        });
-        self.done = (!done.is_empty()).then_some(done);
+            None => matches!(id, "count" | "verdict") || (id == "terminate" && self.end_confirmed()),
+        }
     }
 
     fn violates(&self, control: &str) -> bool {

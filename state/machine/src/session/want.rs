@@ -7,7 +7,7 @@ use crate::{
     compliance::Tri,
     effect::{
         Activity, ActivityKind, Counted, Effect, EvidenceNote, Finding, IncidentNote, Mode, Remedy, RemedyKind,
-        RemedyResult, Report, Response, Severity,
+        RemedyResult, Report, Response, Severity, announce,
     },
     ids::{EffectId, EventTime, Now},
     settings::Settings,
@@ -43,6 +43,9 @@ impl Session {
                 policy: verdict.policy.clone().unwrap_or_default(),
                 evidence: self.evidence_notes(),
             });
+        }
+        if settings.notify {
+            announce(&mut effects);
         }
         if self.done.is_some() {
             effects.retain(|effect| !self.is_done(effect.id()));

@@ -3,7 +3,7 @@
 use super::support::*;
 use crate::{
     compliance::{EvidenceKind as E, Tri},
-    effect::{Effect, Mode, Report},
+    effect::{Effect, Mode, RemedyResult, Report},
     session::{Described, Input, Life, LogLook, Session},
 };
 
@@ -119,7 +119,8 @@ fn report(effect: Effect) -> Option<Report> {
             Some(Report::Finding(finding))
         }
         Effect::Report(report) => Some(report),
-        Effect::Terminate { .. }
+        Effect::Notify { .. }
+        | Effect::Terminate { .. }
         | Effect::Count { .. }
         | Effect::Close { .. }
         | Effect::Quarantine { .. }
@@ -157,4 +158,30 @@ fn an_earlier_beginning_is_taken_in() {
     assert_eq!(one.violations.as_ref().unwrap()["SW-LOG-01"].since, at(20));
     desk.step(&mut one, alive(10, &BAD), 21);
     assert_eq!(one.violations.as_ref().unwrap()["SW-LOG-01"].since, at(10));
+}
+
+// R-G10, R-G11: one notification for each finding and remedy, done apart from the report itself.
+#[test]
+fn people_are_told_of_findings_and_remedies_once() {
+    let mut desk = Desk::enforcing();
+    (desk.settings.notify, desk.settings.activity) = (true, true);
+    let mut one = session();
+    let first = desk.step(&mut one, opened(0, 7, NODE, Some(PORT)), 1);
+    let told = |effects: &[Effect]| -> Vec<String> {
+        ids(effects).into_iter().filter(|id| id.starts_with("notify/")).collect()
+    };
+    assert_eq!(told(&first), ["notify/finding/*/SW-DOC-02"]);
+    let id = |effects: &[Effect], kind: &str| {
+        effects.iter().map(Effect::id).find(|id| id.0.starts_with(kind)).unwrap().clone()
+    };
+    // The report is written, and nobody has been told yet.
+    let left = desk.step(&mut one, Input::Done(vec![id(&first, "finding/")]), 2);
+    assert_eq!(told(&left), ["notify/finding/*/SW-DOC-02"]);
+    let left = desk.step(&mut one, Input::Done(vec![id(&left, "notify/finding/")]), 3);
+    assert_eq!(told(&left), [] as [&str; 0]);
+    let over = desk.play(&mut one, [(4, alive(4, &GOOD)), (5, tried(RemedyResult::Done)), (9, ended(9, 8))]);
+    assert_eq!(told(&over), ["notify/terminate/*"]);
+    let over = desk.step(&mut one, Input::Done(vec![id(&over, "notify/terminate/")]), 10);
+    assert_eq!(told(&over), [] as [&str; 0]);
+    assert!(ids(&over).contains(&"terminate/*".to_owned()), "the remedy itself is still to be reported");
 }

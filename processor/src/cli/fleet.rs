@@ -1,0 +1,215 @@
+//! `sessionwarden run` on the services of AWS.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_config::SdkConfig;
+use sessionwarden_machine::{
+    compliance::Judge,
+    lease::{LeaseSettings, Start, WorkerId},
+    settings::Settings,
+};
+use sessionwarden_store::{DynamoDb, DynamoDbLeases, DynamoDbSettings};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{FAILED, Failure};
+use crate::{
+    aws::{AwsOrganization, AwsSettings},
+    config::{Aws, Config, MetricNaming, StreamStart, settings_of},
+    console::{Health, Status},
+    effects::Reports,
+    fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
+    input::Parking,
+    metrics::Metrics,
+    outbound::{
+        CloudWatch, Counts, DeskLimits, MetricNames, Notifier, Outlets, Queues, SnsTopics, SqsWakeUps, Tell,
+        TopicTemplate, WakeLimits,
+    },
+    run::SharedBoard,
+    stream::{EventStream, KinesisSettings, KinesisStream, StreamError, Worker, WorkerSettings},
+};
+
+/// Within what time the wake-ups of one account and region are one.
+const GRAIN_MS: i64 = 1_000;
+/// A loop that shows no life for so long is not ready.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// The most records handed on at once.
+const BATCH_MAX: usize = 500;
+
+/// What the service watches and tells, whatever it runs on.
+pub(super) struct Surroundings<'a> {
+    pub(super) config: &'a Config,
+    pub(super) judge: &'a Arc<Judge>,
+    pub(super) reports: Reports,
+    pub(super) parking: Parking,
+    pub(super) metrics: Metrics,
+    pub(super) board: SharedBoard,
+    pub(super) health: Health,
+    pub(super) status: watch::Sender<Status>,
+}
+
+/// The core's settings on this backend.
+pub(super) fn settings(config: &Config) -> Settings {
+    let mut settings = settings_of(config);
+    settings.notify = config.aws.central_topic.is_some() || config.aws.member_topic.is_some();
+    // The caps on locks are counted within one process: they would not hold among several.
+    settings.quarantine.enabled = false;
+    settings
+}
+
+/// Runs a worker of the fleet until `stop`. Everything it uses is looked at first, and all that is wrong is told.
+pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> Result<(), Failure> {
+    let aws = &around.config.aws;
+    let hands = AwsOrganization::connect(hands_settings(around.config)).await.map_err(Failure::failed)?;
+    let hands = Arc::new(hands.with_metrics(around.metrics.clone()));
+    let own = hands.own_config();
+    let services = Services::open(aws, &own).await?;
+    let queue = services.queue.clone();
+    let people = people(aws, &hands, &own)?;
+    let outlets = Outlets::new(people.clone());
+    let settings = settings(around.config);
+    let crew = Arc::new(Crew {
+        store: services.store,
+        hands,
+        settings,
+        judge: Arc::clone(around.judge),
+        reports: around.reports,
+        metrics: around.metrics,
+        board: around.board,
+        outlets,
+        regions: Regions::default(),
+    });
+    let rechecks = Rechecks::new(Arc::clone(&crew), queue, GRAIN_MS);
+    let sink = FleetSink::new(aws.stream.as_str(), Arc::clone(&rechecks), around.parking);
+    let names = match aws.metric_names {
+        MetricNaming::Own => Some(MetricNames::Own),
+        MetricNaming::Original => Some(MetricNames::Original),
+        MetricNaming::Off => None,
+    };
+    let duties = Duties {
+        rechecks: Arc::clone(&rechecks),
+        times: DutyTimes { reconcile: Duration::from_secs(aws.reconcile_seconds), ..DutyTimes::default() },
+        counts: names.map(|names| (Counts::new(names), CloudWatch::new(&own))),
+        people,
+        status: around.status,
+        source_pulse: around.health.watch("source", STALLED_AFTER),
+        recheck_pulse: around.health.watch("recheck", STALLED_AFTER),
+    };
+    let worker = Worker::new(worker_id(aws), worker_settings(aws)).map_err(Failure::usage)?;
+    let fleet = Fleet {
+        sink,
+        rechecks,
+        duties,
+        stream: Arc::new(services.stream),
+        leases: services.leases,
+        worker,
+        wake_limits: WakeLimits::default(),
+        drain_max: Duration::from_secs(around.config.service.drain_seconds_max),
+    };
+    let stopped = fleet.run(stop).await.map_err(|error| Failure { code: FAILED, error: error.into() })?;
+    for shard in stopped.left_behind {
+        tracing::warn!(%shard, "the shard could not be handed over in time: it is taken when its lease ends");
+    }
+    Ok(())
+}
+
+fn hands_settings(config: &Config) -> AwsSettings {
+    let aws = &config.aws;
+    AwsSettings {
+        regions: aws.regions(),
+        organization_account: aws.organization_account,
+        log_account: config.organization.log_archive_account,
+        ..AwsSettings::new(aws.role.as_str(), aws.external_id.as_str())
+    }
+}
+
+fn worker_settings(aws: &Aws) -> WorkerSettings {
+    let default = WorkerSettings::default();
+    WorkerSettings {
+        leases: LeaseSettings { fail_over_ms: aws.fail_over_ms, ..LeaseSettings::default() },
+        start: match aws.start {
+            StreamStart::Oldest => Start::TrimHorizon,
+            StreamStart::Newest => Start::Latest,
+        },
+        poll_ms: aws.poll_ms,
+        poll_idle_ms_max: default.poll_idle_ms_max.max(aws.poll_ms).min(aws.poll_ms.saturating_mul(2)),
+        round_ms: default.round_ms.min(aws.fail_over_ms / 4),
+        batch_max: BATCH_MAX,
+        ..default
+    }
+}
+
+fn worker_id(aws: &Aws) -> WorkerId {
+    let named = aws.worker.clone().unwrap_or_else(|| {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        format!("{host}:{}", std::process::id())
+    });
+    // Two runs of one name are two workers: the second must not take the first one's leases for its own.
+    WorkerId::from(format!("{named}:{:x}", jiff::Timestamp::now().as_millisecond()).as_str())
+}
+
+fn people(aws: &Aws, hands: &Arc<AwsOrganization>, own: &SdkConfig) -> Result<Option<Arc<dyn Tell>>, Failure> {
+    let home = own.region().map(ToString::to_string).unwrap_or_default();
+    let central = aws.central_topic.as_deref().map(|arn| TopicTemplate::new(arn, &home));
+    let central = central.transpose().map_err(Failure::usage)?.map(|template| (template, own.clone()));
+    let members = aws.member_topic.as_deref().map(|arn| TopicTemplate::of_members(arn, &home));
+    let members = members.transpose().map_err(Failure::usage)?.map(|template| {
+        let hands = Arc::clone(hands);
+        let configs: crate::outbound::Configs = Arc::new(move |account| {
+            let hands = Arc::clone(&hands);
+            Box::pin(async move { hands.config_of(account).await })
+        });
+        (template, configs)
+    });
+    if central.is_none() && members.is_none() {
+        return Ok(None);
+    }
+    let topics = SnsTopics::new(central, members);
+    Ok(Some(Arc::new(Notifier::new(topics, DeskLimits::default()))))
+}
+
+/// The services that a worker needs before anything else.
+struct Services {
+    store: DynamoDb,
+    leases: DynamoDbLeases,
+    stream: KinesisStream,
+    queue: SqsWakeUps,
+}
+
+impl Services {
+    /// Looks at every service, and tells of all that are not as they must be.
+    async fn open(aws: &Aws, own: &SdkConfig) -> Result<Self, Failure> {
+        let tables = DynamoDbSettings {
+            state_table: aws.state_table.clone(),
+            index_table: aws.index_table.clone(),
+            ..DynamoDbSettings::default()
+        };
+        let dynamodb = aws_sdk_dynamodb::Config::from(own);
+        let store = DynamoDb::new(&dynamodb, tables);
+        let leases = DynamoDbLeases::new(&dynamodb, aws.lease_table.as_str(), (aws.fail_over_ms / 5).max(500));
+        let stream = KinesisStream::new(&aws_sdk_kinesis::Config::from(own), KinesisSettings::new(aws.stream.as_str()));
+        let queues = Queues::new(aws.wake_queue.as_str(), aws.parked_queue.as_str());
+        let queue = SqsWakeUps::new(own, queues);
+        let state = async {
+            if aws.create_tables { store.ensure_tables().await } else { store.check_tables().await }
+        };
+        let rows = async {
+            if aws.create_tables { leases.ensure_table().await } else { leases.check_table().await }
+        };
+        let (state, rows, shards, queues) = tokio::join!(state, rows, stream.shards(), queue.check());
+        let mut wrong: Vec<String> = Vec::new();
+        wrong.extend(state.err().map(|error| error.to_string()));
+        wrong.extend(rows.err().map(|error| error.to_string()));
+        match shards {
+            Ok(shards) if shards.is_empty() => wrong.push(format!("stream {}: it has no shards", aws.stream)),
+            Ok(_) | Err(StreamError::Throttled(_)) => {}
+            Err(error) => wrong.push(format!("stream {}: {error}", aws.stream)),
+        }
+        wrong.extend(queues.into_iter().map(|(url, error)| format!("queue {url}: {error}")));
+        if !wrong.is_empty() {
+            let all = anyhow::anyhow!("{}", wrong.join("\n"));
+            return Err(Failure::failed(all.context("not everything that is needed can be used")));
+        }
+        Ok(Self { store, leases, stream, queue })
+    }
+}

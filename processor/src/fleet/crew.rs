@@ -1,0 +1,80 @@
+//! The handlers of one process: many, so that accounts do not wait for one another, with one of everything they share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sessionwarden_machine::{
+    compliance::{Judge, Verdicts},
+    settings::Settings,
+};
+
+use super::SharedStore;
+use crate::{
+    effects::Reports,
+    handle::{Calls, Handler},
+    metrics::Metrics,
+    outbound::Outlets,
+    ports::Hands,
+    run::SharedBoard,
+};
+
+/// What the handlers of one process share.
+pub struct Crew<S, H> {
+    /// The store, without a fence.
+    pub store: S,
+    /// The organisation.
+    pub hands: Arc<H>,
+    /// The core's settings.
+    pub settings: Settings,
+    /// The policy.
+    pub judge: Arc<Judge>,
+    /// Feed and audit trail.
+    pub reports: Reports,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The status.
+    pub board: SharedBoard,
+    /// Who else learns of effects.
+    pub outlets: Outlets,
+    /// The regions in which sessions can run, once the organisation has said so.
+    pub regions: Regions,
+}
+
+/// The regions in which sessions can run, as the organisation last said.
+#[derive(Clone, Default)]
+pub struct Regions(Arc<Mutex<Vec<Arc<str>>>>);
+
+impl Regions {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, regions: &[Arc<str>]) {
+        if !regions.is_empty() {
+            *self.lock() = regions.to_vec();
+        }
+    }
+
+    pub(super) fn get(&self) -> Vec<Arc<str>> {
+        self.lock().clone()
+    }
+}
+
+impl<S: SharedStore, H: Hands> Crew<S, H> {
+    /// A handler of its own for one task.
+    pub(super) fn handler(&self, fence: Option<u64>, calls: Calls) -> Handler<S, Arc<H>> {
+        let mut handler = Handler::new(
+            self.store.with_fence(fence),
+            Some(Arc::clone(&self.hands)),
+            self.settings.clone(),
+            Verdicts::new(Arc::clone(&self.judge)),
+            self.reports.clone(),
+            self.metrics.clone(),
+            self.board.clone(),
+        );
+        handler.outlets = self.outlets.clone();
+        handler.calls = calls;
+        handler.early_ms = self.settings.recheck_ms / 3;
+        handler.regions = self.regions.get();
+        handler
+    }
+}

@@ -1,0 +1,241 @@
+//! Looks at what is due: each account and region by itself, many side by side, one look at a time in each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sessionwarden_machine::ids::{AccountId, Now, Subject};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{Crew, SharedStore};
+use crate::{
+    handle::{Calls, HandleError, Handler, partition},
+    outbound::{Lane, Planned, Trace, Wake, WakeUps},
+    ports::Hands,
+    run::now,
+};
+
+/// The region of a wake-up for an account as a whole.
+pub const GLOBAL: &str = "global";
+/// How many accounts and regions are looked at side by side on the service's own account.
+const LANES_AT_ONCE_MAX: usize = 64;
+/// How many subjects may wait for a look; those beyond it stay due in the store, where the sweep finds them.
+const WAITING_MAX: usize = 100_000;
+/// How many sessions one look takes at the most.
+const DUE_MAX: usize = 20_000;
+/// What is due within this time is looked at now: a queue's delays are whole seconds.
+const SOON_MS: i64 = 250;
+
+type Partition = Arc<str>;
+type OfCrew<S, H> = Handler<S, Arc<H>>;
+
+/// Everything that is looked at because it is due, and everything that calls an account.
+pub struct Rechecks<S, H, Q> {
+    crew: Arc<Crew<S, H>>,
+    queue: Q,
+    planned: Mutex<Planned>,
+    waiting: Mutex<Waiting>,
+    woken: Notify,
+    idle: Mutex<Vec<OfCrew<S, H>>>,
+    locks: Mutex<BTreeMap<Partition, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    subjects: BTreeMap<Partition, BTreeSet<Subject>>,
+    running: BTreeSet<Partition>,
+    len: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, partition: Partition, subject: Subject) -> bool {
+        let room = self.len < WAITING_MAX;
+        if room && self.subjects.entry(partition).or_default().insert(subject) {
+            self.len += 1;
+        }
+        room
+    }
+
+    /// A partition that nobody is at.
+    fn take(&mut self) -> Option<(Partition, BTreeSet<Subject>)> {
+        let free = self.subjects.keys().find(|partition| !self.running.contains(*partition))?.clone();
+        let subjects = self.subjects.remove(&free)?;
+        self.len -= subjects.len();
+        self.running.insert(Arc::clone(&free));
+        Some((free, subjects))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q> {
+    /// Sends wake-ups into `queue`, at most one for each account and region within `grain_ms`.
+    pub fn new(crew: Arc<Crew<S, H>>, queue: Q, grain_ms: i64) -> Arc<Self> {
+        Arc::new(Self {
+            crew,
+            queue,
+            planned: Mutex::new(Planned::new(grain_ms)),
+            waiting: Mutex::default(),
+            woken: Notify::new(),
+            idle: Mutex::default(),
+            locks: Mutex::default(),
+        })
+    }
+
+    pub(super) fn queue(&self) -> &Q {
+        &self.queue
+    }
+
+    pub(super) fn crew(&self) -> &Arc<Crew<S, H>> {
+        &self.crew
+    }
+
+    /// Sees to what a handler has left for later: what is due is looked at soon, for the rest wake-ups are sent.
+    pub(super) async fn follow(&self, handler: &mut OfCrew<S, H>, now: Now) {
+        let mut later = Vec::new();
+        let mut due = Vec::new();
+        for (at, subject) in handler.schedule.drain() {
+            if at <= now.plus_ms(SOON_MS) {
+                due.push(subject);
+            } else if let Some(lane) = lane_of(&subject) {
+                later.push((lane, at));
+            }
+        }
+        self.look_at(due);
+        self.send(later, now).await;
+    }
+
+    /// Has subjects looked at soon.
+    pub(super) fn look_at(&self, subjects: impl IntoIterator<Item = Subject>) {
+        let (mut waiting, mut any) = (lock(&self.waiting), false);
+        for subject in subjects {
+            any = true;
+            if !waiting.add(partition(&subject), subject) {
+                tracing::warn!(max = WAITING_MAX, "too much is due at once; the sweep will find the rest");
+                break;
+            }
+        }
+        drop(waiting);
+        if any {
+            self.woken.notify_one();
+        }
+    }
+
+    async fn send(&self, later: Vec<(Lane, Now)>, now: Now) {
+        let wakes = lock(&self.planned).plan(later, now);
+        if wakes.is_empty() {
+            return;
+        }
+        let trace = Trace::current();
+        let wakes: Vec<(Wake, Trace)> = wakes.into_iter().map(|wake| (wake, trace.clone())).collect();
+        for (wake, error) in self.queue.send(&wakes, now).await {
+            tracing::warn!(account = %wake.account, region = %wake.region, %error, "a wake-up cannot be sent");
+            lock(&self.planned).lost(&wake);
+        }
+    }
+
+    /// Looks at what is due in the account and region of a wake-up. All of it is durable on return (I2).
+    pub(super) async fn woken(self: &Arc<Self>, wake: Wake) -> Result<(), HandleError> {
+        let partition: Partition = match &*wake.region {
+            GLOBAL => wake.account.to_string().into(),
+            region => format!("{}#{region}", wake.account).into(),
+        };
+        loop {
+            let until = now().plus_ms(self.crew.settings.recheck_ms / 3);
+            let due = self.crew.store.due_in(&partition, until, DUE_MAX).await?;
+            let subjects: BTreeSet<Subject> = due.iter().filter_map(|item| item.key.parse().ok()).collect();
+            if subjects.is_empty() {
+                return Ok(());
+            }
+            self.round(&partition, subjects).await?;
+            if due.len() < DUE_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Works until `stop`, and then for at most `drain_max` on what is waiting.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken, drain_max: Duration) {
+        let mut tasks: JoinSet<Partition> = JoinSet::new();
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(drain_max).await;
+        };
+        tokio::pin!(too_late);
+        loop {
+            while tasks.len() < LANES_AT_ONCE_MAX {
+                let Some((partition, subjects)) = lock(&self.waiting).take() else { break };
+                let this = Arc::clone(&self);
+                tasks.spawn(async move {
+                    if let Err(error) = this.round(&partition, subjects).await {
+                        tracing::error!(%partition, %error, "what is due could not be looked at; the sweep will find it");
+                    }
+                    partition
+                });
+            }
+            if tasks.is_empty() && stop.is_cancelled() {
+                return;
+            }
+            let stopping = async {
+                if stop.is_cancelled() { std::future::pending().await } else { stop.cancelled().await }
+            };
+            tokio::select! {
+                () = &mut too_late => return,
+                () = stopping => {}
+                () = self.woken.notified() => {}
+                Some(ended) = tasks.join_next() => match ended {
+                    Ok(partition) => drop(lock(&self.waiting).running.remove(&partition)),
+                    // Which one it was is not told: none is kept from being looked at.
+                    Err(error) => {
+                        tracing::error!(%error, "a look failed");
+                        lock(&self.waiting).running.clear();
+                    }
+                },
+            }
+        }
+    }
+
+    /// One look at some subjects of one partition.
+    async fn round(&self, partition: &Partition, subjects: BTreeSet<Subject>) -> Result<(), HandleError> {
+        let alone = Arc::clone(lock(&self.locks).entry(Arc::clone(partition)).or_default());
+        let held = alone.lock().await;
+        let idle = lock(&self.idle).pop();
+        let mut handler = idle.unwrap_or_else(|| self.crew.handler(None, Calls::Now));
+        let span = tracing::info_span!("look", partition = &**partition, subjects = subjects.len());
+        let looked = async {
+            handler.wake(subjects, now()).await?;
+            self.follow(&mut handler, now()).await;
+            Ok(())
+        };
+        let looked = looked.instrument(span).await;
+        if looked.is_ok() {
+            lock(&self.idle).push(handler);
+        }
+        drop(held);
+        let mut locks = lock(&self.locks);
+        // This one, and the one in the map.
+        if Arc::strong_count(&alone) == 2 {
+            locks.remove(partition);
+        }
+        looked
+    }
+}
+
+/// Where a subject's wake-up goes; an incident has none, and is looked at by the sweep.
+fn lane_of(subject: &Subject) -> Option<Lane> {
+    match subject {
+        Subject::Session(key) => Some((key.account, Arc::clone(&key.region))),
+        Subject::Account(account) => Some(global(*account)),
+        Subject::Incident(_) => None,
+    }
+}
+
+fn global(account: AccountId) -> Lane {
+    (account, GLOBAL.into())
+}
