@@ -307,7 +307,7 @@ enabled = true
 share_max_percent = 101
 enabled = 1
 [backend]
-kind = "aws"
+kind = "cloud"
 [organization]
 exempt_accounts = ["111111111111", "12"]
 management_account = 123456789012
@@ -362,7 +362,7 @@ otlp_endpoint = "https://user:hunter2@collector.example"
     sessionwarden.toml:7:2: unknown section or key `quarantin` (did you mean `quarantine`?)
     sessionwarden.toml:10:21: `quarantine.share_max_percent` is 101, but must be between 1 and 100
     sessionwarden.toml:11:11: `quarantine.enabled` is an integer, but must be true or false
-    sessionwarden.toml:13:8: `backend.kind` is "aws", but must be "local"
+    sessionwarden.toml:13:8: `backend.kind` is "cloud", but must be "local" or "aws"
     sessionwarden.toml:15:36: `organization.exempt_accounts` has "12", but an account id is twelve digits
     sessionwarden.toml:16:22: `organization.management_account` is an integer, but must be a string (write it in quotes)
     sessionwarden.toml:17:36: `organization.allowed_regions` has "Frankfurt", which is not a region's name (a region is written like `eu-central-1`)

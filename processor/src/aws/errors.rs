@@ -90,6 +90,23 @@ pub(super) struct Failure {
     pub(super) code: String,
     /// The same call may succeed soon.
     pub(super) transient: bool,
+    /// How far this machine's clock is ahead of the service's, in ms, where its answer told the time and they differ by
+    /// more than signatures bear ([`CLOCKS_MS_MAX`]).
+    pub(super) ahead_ms: Option<i64>,
+}
+
+/// How far two clocks may differ before AWS refuses signatures, in milliseconds ("Troubleshoot signed requests for AWS
+/// APIs").
+const CLOCKS_MS_MAX: i64 = 300_000;
+
+/// How far `now` is ahead of the time in a `Date` header, where that is too much.
+fn ahead_ms(date: &str, now: jiff::Timestamp) -> Option<i64> {
+    let told = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+    Some(now.as_millisecond() - told.as_millisecond()).filter(|ms| ms.abs() > CLOCKS_MS_MAX)
+}
+
+fn side(ms: i64) -> &'static str {
+    if ms > 0 { "ahead of" } else { "behind" }
 }
 
 impl Failure {
@@ -104,12 +121,26 @@ impl Failure {
             _ => CallError::Unknown,
         });
         let transient = error == CallError::Throttled || status >= 500;
-        Self { error, code: code.chars().take(80).collect(), transient }
+        Self { error, code: code.chars().take(80).collect(), transient, ahead_ms: None }
     }
 
     /// No answer, or one that is not understood.
     pub(super) fn unknown(transient: bool) -> Self {
-        Self { error: CallError::Unknown, code: String::new(), transient }
+        Self { error: CallError::Unknown, code: String::new(), transient, ahead_ms: None }
+    }
+
+    /// With what the answer's `Date` header says of this machine's clock.
+    pub(super) fn at(self, date: Option<&str>) -> Self {
+        Self { ahead_ms: date.and_then(|date| ahead_ms(date, jiff::Timestamp::now())), ..self }
+    }
+
+    /// The code, and what is wrong with the clock.
+    pub(super) fn told(&self) -> String {
+        let what = if self.code.is_empty() { self.error.to_string() } else { self.code.clone() };
+        match self.ahead_ms {
+            Some(ms) => format!("{what}; this machine's clock is {} s {} AWS's", ms.abs() / 1_000, side(ms)),
+            None => what,
+        }
     }
 
     pub(super) fn expired(&self) -> bool {
@@ -131,7 +162,7 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        Self { error, code: String::new(), transient: false }
+        Self { error, code: String::new(), transient: false, ahead_ms: None }
     }
 }
 
@@ -145,7 +176,10 @@ impl<E: ProvideErrorMetadata> From<SdkError<E, HttpResponse>> for Failure {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let status = error.raw_response().map(HttpResponse::status).map(StatusCode::as_u16);
         match status {
-            Some(status) => Self::answered(error.code().unwrap_or_default(), status),
+            Some(status) => {
+                let date = error.raw_response().and_then(|response| response.headers().get("date"));
+                Self::answered(error.code().unwrap_or_default(), status).at(date)
+            }
             None => Self::unknown(true),
         }
     }
@@ -213,6 +247,18 @@ mod tests {
             assert_eq!(failure.error, error, "{service}: {code} {status}");
             assert_eq!(failure.transient, error == Throttled || status >= 500, "{service}: {code} {status}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_an_hour_off_is_told() {
+        let now: jiff::Timestamp = "2026-11-28T16:45:22Z".parse().unwrap();
+        assert_eq!(ahead_ms("Sat, 28 Nov 2026 15:45:22 GMT", now), Some(3_600_000));
+        assert_eq!(ahead_ms("Sat, 28 Nov 2026 17:45:22 GMT", now), Some(-3_600_000));
+        for near in ["Sat, 28 Nov 2026 16:44:00 GMT", "Sat, 28 Nov 2026 16:49:22 GMT", "yesterday", ""] {
+            assert_eq!(ahead_ms(near, now), None, "{near}");
+        }
+        let failure = Failure { ahead_ms: Some(-3_600_000), ..Failure::answered("SignatureDoesNotMatch", 403) };
+        assert_eq!(failure.told(), "SignatureDoesNotMatch; this machine's clock is 3600 s behind AWS's");
     }
 
     #[test]

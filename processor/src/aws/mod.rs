@@ -203,6 +203,9 @@ impl AwsOrganization {
             let (account, region) = place;
             let (error, code) = (failure.error, &failure.code);
             tracing::debug!(%account, %region, call = name, %error, code, "a call failed");
+            if failure.ahead_ms.is_some() {
+                tracing::error!(call = name, "{}", failure.told());
+            }
             if !failure.expired() || renewed {
                 return Err(failure);
             }
@@ -305,8 +308,7 @@ impl AwsOrganization {
 
 async fn own_account(config: &SdkConfig) -> Result<AccountId, ConnectError> {
     let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await.map_err(|error| {
-        let failure = Failure::from(error);
-        ConnectError::Caller(if failure.code.is_empty() { failure.error.to_string() } else { failure.code })
+        ConnectError::Caller(Failure::from(error).told())
     })?;
     let account = identity.account().and_then(|account| account.parse().ok());
     account.ok_or_else(|| ConnectError::Caller("it named no account".to_owned()))

@@ -111,6 +111,7 @@ async fn once(service: &Service, means: &Means, headers: &Headers<'_>, body: &st
     let response = means.connector.call(request).await.map_err(|_| Failure::unknown(true))?;
     let status = response.status();
     let named = response.headers().get("x-amzn-errortype").map(str::to_owned);
+    let date = response.headers().get("date").map(str::to_owned);
     let answer = read(response).await?;
     if status.is_success() {
         return Ok(answer);
@@ -119,7 +120,7 @@ async fn once(service: &Service, means: &Means, headers: &Headers<'_>, body: &st
         Protocol::Query(_) => xml_code(&answer),
         Protocol::Json(_) => named.or_else(|| json_code(&answer)).map(|code| bare(&code).to_owned()),
     };
-    Err(Failure::answered(&code.unwrap_or_default(), status.as_u16()))
+    Err(Failure::answered(&code.unwrap_or_default(), status.as_u16()).at(date.as_deref()))
 }
 
 /// The signed request; `None` where the endpoint or a header is none.

@@ -146,6 +146,8 @@ async fn serve(
     let console = Console::bind(config.console.listen).await.map_err(Failure::usage)?;
     let fleet = config.backend.kind == BackendKind::Aws;
     let quick = args.source.is_empty() && !fleet;
+    // The store first: a second process on the same folder is told by the place that both would change.
+    let store = if fleet { None } else { Some(open_store(&config.service.data_dir, quick).await?) };
     let Outputs { reports, parked } = Outputs::open(config)?;
 
     let started = run::now();
@@ -154,7 +156,7 @@ async fn serve(
     let health = Health::new();
     let console_stop = CancellationToken::new();
     let address = console.address();
-    if fleet {
+    if store.is_none() {
         let settings = fleet_settings(config)?;
         let mut board = Board::new(started, &settings, &format!("stream {}", config.aws.stream), metrics.clone());
         tell_waivers(&mut board, judge, started);
@@ -185,7 +187,7 @@ async fn serve(
         guard.shutdown();
         return done.map(|()| None);
     }
-    let store = Backend::Embedded(open_store(&config.service.data_dir, quick).await?);
+    let Some(store) = store.map(Backend::Embedded) else { return Ok(None) };
     let mut settings = settings_of(config);
     let (hands, demo) = if quick {
         let (hands, demo) = demonstration(args.seed, started);

@@ -1,7 +1,7 @@
 //! Tells each audience once, with a digest where there is too much to tell.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -84,10 +84,10 @@ impl<N: Notify> Notifier<N> {
         Delivery { member, central }
     }
 
-    /// Sends the digests whose time has come. Returns the ids of what they told, to each audience by itself: telling such a
-    /// message again then shows whether it is done. A digest that a member refuses is given up.
+    /// Sends the digests whose time has come. Returns the ids of what they told to some audience: telling such a message
+    /// again then shows whether it is done. A digest that a member refuses is given up.
     pub async fn flush(&self, now: Now) -> Vec<EffectId> {
-        let mut told = Vec::new();
+        let mut told = BTreeSet::new();
         let due: Vec<_> =
             self.desks().iter().filter_map(|(audience, desk)| Some((*audience, desk.digest(now)?))).collect();
         for (audience, (digest, ids)) in due {
@@ -104,7 +104,7 @@ impl<N: Notify> Notifier<N> {
                 told.extend(ids);
             }
         }
-        told
+        told.into_iter().collect()
     }
 
     /// The desks; the lock is never held across an await.

@@ -1,6 +1,15 @@
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
-use sessionwarden::metrics::{MetricKind, Metrics, table, table_markdown};
+use sessionwarden::{
+    metrics::{MetricKind, Metrics, table, table_markdown},
+    stream::{Movements, ShardStatus, WorkerStatus},
+};
+use sessionwarden_machine::ids::Now;
 
 fn touched() -> Metrics {
     let metrics = Metrics::new().unwrap();
@@ -21,6 +30,15 @@ fn touched() -> Metrics {
     metrics.recheck_overdue_ms(250);
     metrics.store_conflicts(11);
     metrics.invariant_violation("I8");
+    metrics.heartbeat(Now(1_795_000_000_500));
+    let shard = ShardStatus { behind_ms: Some(40), ..ShardStatus::default() };
+    let status = WorkerStatus { shards: BTreeMap::from([("shard".into(), shard)]), ..WorkerStatus::default() };
+    metrics.shards(&status);
+    metrics.movements(&Movements::default(), &Movements { taken: 2, ..Movements::default() });
+    metrics.call("DescribeSessions", "throttled");
+    metrics.role_assumed("denied", 3);
+    metrics.sessions_adopted(12);
+    metrics.sessions_announced(13);
     metrics
 }
 
@@ -49,13 +67,18 @@ fn each_method_touches_its_own_metric() {
         .map(|line| line.trim_start_matches("sessionwarden_"))
         .collect();
     insta::assert_snapshot!(values.join("\n"), @r#"
+    accounts_refused 3
+    calls_total{call="DescribeSessions",result="throttled"} 1
     effects_total{kind="terminate",result="failed"} 1
     handle_seconds_sum 0.003
     handle_seconds_count 1
+    heartbeat_seconds 1795000000
     incidents_open 3
     invariant_violations_total{invariant="I8"} 1
+    iterator_age_ms 40
     judge_memo_hits_total 8
     judge_memo_misses_total 9
+    leases_moved_total{how="taken"} 2
     quarantined_accounts 6
     recheck_overdue_ms 250
     records_duplicate_total 2
@@ -63,7 +86,11 @@ fn each_method_touches_its_own_metric() {
     records_parked_total 1
     records_read_total 10
     records_relevant_total 4
+    roles_assumed_total{result="denied"} 1
+    sessions_adopted_total 12
+    sessions_announced_total 13
     sessions_live 7
+    shards 1
     source_lag_ms 0
     store_conflicts_total 11
     terminations_total{result="done"} 1

@@ -71,7 +71,8 @@ async fn terminated_sessions_can_be_read() {
         (vec![("Account", one), ("Region", REGION), ("Control", "role")], 1.0),
         (vec![("Account", two), ("Region", REGION), ("Control", "document")], 4.0),
     ] {
-        assert!((sum(&client, names, &of).await - wanted).abs() < 0.01, "{of:?}");
+        let found = sum(&client, names, &of).await;
+        assert!((found - wanted).abs() < 0.01, "{of:?}: {found}");
     }
 
     let metric = Metric::builder().namespace("SSMMonitoringLoggingGuardrails").metric_name("TerminatedSSMSessions");

@@ -56,7 +56,7 @@ fn a_finding_is_told_to_people_and_to_programs() {
             "Account 111122223333, region eu-west-1.",
             "By i-0123456789abcdef0.",
             "On i-0123456789abcdef0.",
-            "Since 2026-11-18T08:26:40Z.",
+            "Since 2026-11-18T11:06:40Z.",
             "Evidence: document is i-0123456789abcdef0 (cloudtrail).",
             "Observe mode: nothing is done about it.",
         ]

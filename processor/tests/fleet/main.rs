@@ -1,0 +1,32 @@
+//! `sessionwarden run` on an emulated AWS, from outside: the built program, with documented settings only.
+//!
+//! Kinesis, DynamoDB, SQS, SNS, STS, IAM, Organizations, S3 and CloudWatch are servers that nobody here wrote. For the
+//! session calls of Systems Manager no such server exists: the project's own model is served over HTTP.
+
+mod end_to_end;
+mod settings;
+mod workers;
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use sessionwarden_testbed::{Cloud, Worker};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sessionwarden");
+const SOON: Duration = Duration::from_secs(40);
+
+fn start(cloud: &Cloud, configuration: &str) -> Worker {
+    Worker::start(Path::new(PROGRAM), &cloud.variables(), configuration).unwrap()
+}
+
+/// Waits until it holds, and returns how long that took.
+async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < within, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    begun.elapsed()
+}

@@ -1,0 +1,74 @@
+//! Settings and services that are not as they must be.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use sessionwarden_testbed::{
+    Cloud, CloudShape, Worker,
+    cloud::{MANAGEMENT, ROLE, STREAM},
+    or_say,
+};
+
+use super::{PROGRAM, SOON, start, until};
+
+/// A configuration in which almost everything is missing.
+const MISSING: &str = "[backend]\nkind = \"aws\"\n[aws]\nstream = \"events\"\n";
+
+/// All that is missing is told at once.
+#[tokio::test]
+async fn missing_settings_are_all_told() {
+    let mut worker = Worker::start(Path::new(PROGRAM), &[], MISSING).unwrap();
+    assert_eq!(worker.ended(Duration::from_secs(10)).await.unwrap().code(), Some(2));
+    let told = worker.log();
+    for key in ["wake_queue", "parked_queue", "role", "external_id"] {
+        assert!(told.contains(&format!("`aws.{key}` is missing")), "{key}: {told}");
+    }
+    assert!(!told.contains("`aws.stream` is missing"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_are_not_as_they_must_be_are_all_told() {
+    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let good = cloud.configuration("");
+    let wrong = good.replace(STREAM, "no-such-stream").replace("create_tables = true", "create_tables = false");
+    let wrong = wrong.replace(&cloud.queues().parked, &format!("{}-gone", cloud.queues().parked));
+    let mut worker = start(&cloud, &wrong);
+    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    let told = worker.log();
+    for what in ["no-such-stream", "sessionwarden-state", "sessionwarden-leases", "-gone"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+
+    // A table with other keys.
+    let config = cloud.config(MANAGEMENT.parse().unwrap()).await;
+    other_keys(&aws_sdk_dynamodb::Client::new(&config)).await;
+    let mut worker = start(&cloud, &good);
+    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    assert!(worker.log().contains("sessionwarden-state"), "{}", worker.log());
+}
+
+async fn other_keys(rows: &aws_sdk_dynamodb::Client) {
+    use aws_sdk_dynamodb::types::{
+        AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Type,
+    };
+    let definition = AttributeDefinition::builder().attribute_name("id").attribute_type(Type::N).build().unwrap();
+    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
+    let call = rows.create_table().table_name("sessionwarden-state").attribute_definitions(definition);
+    call.key_schema(key).billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
+}
+
+/// TH29: a role that cannot be assumed is told, counted, and tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_cannot_be_assumed_is_told_and_counted() {
+    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let wrong = cloud.configuration("reconcile_seconds = 2");
+    let wrong = wrong.replace(&format!("role = \"{ROLE}\""), "role = \"no-such-role\"");
+    let mut worker = start(&cloud, &wrong);
+    worker.reads(2, SOON).await.unwrap();
+    until("refused accounts", SOON, async || {
+        worker.metric("sessionwarden_accounts_refused", "") >= 2.0
+    })
+    .await;
+    let told: BTreeSet<String> = cloud.members().iter().map(|member| member.account.to_string()).collect();
+    let log = worker.log();
+    assert!(told.iter().all(|account| log.contains(&format!("{account}:role/no-such-role"))), "{log}");
+}
