@@ -2,6 +2,7 @@
 
 mod child;
 mod core;
+mod fleet;
 mod floor;
 mod iam;
 mod input;
@@ -67,6 +68,8 @@ enum Part {
     Core,
     /// What a node's role may do, decided anew and remembered
     Iam,
+    /// On an emulated AWS: from a record's arrival to the call that ends its session. Needs Python; is no part of all
+    Fleet,
     /// redb against fjall, for the decision on the embedded store; has no target and is no part of all
     Stores(stores::Args),
     /// Everything with a target, and the core; the default
@@ -139,7 +142,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Measure = fn(&Bench) -> Result<Section>;
 
-const PARTS: [(&str, Measure); 7] = [
+const PARTS: [(&str, Measure); 8] = [
     ("threads", threads::measure),
     ("replay", replay::measure),
     ("memory", memory::measure),
@@ -147,6 +150,7 @@ const PARTS: [(&str, Measure); 7] = [
     ("startup", startup::measure),
     ("core", core::measure),
     ("iam", iam::measure),
+    ("fleet", fleet::measure),
 ];
 
 impl Part {
@@ -159,8 +163,9 @@ impl Part {
             Self::Startup => name == "startup",
             Self::Core => name == "core",
             Self::Iam => name == "iam",
+            Self::Fleet => name == "fleet",
             Self::Stores(_) => false,
-            Self::All => true,
+            Self::All => name != "fleet",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use sessionwarden_machine::{
     document::WantedPreferences,
-    ids::AccountId,
+    ids::{AccountId, SessionKey},
     posture::{
         Bucket, CallError, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, PolicyText,
         Who,
@@ -13,7 +13,8 @@ use sessionwarden_machine::{
 
 use crate::{
     estate::network_of,
-    organisation::Account,
+    organisation::{Account, Node as Machine, NodeKind},
+    session::SessionDescription,
     texts::{FULL_ACCESS, NO_ROOT_USER, QUARANTINE, RCP_FULL_ACCESS, aws_document},
     world::World,
 };
@@ -55,6 +56,30 @@ impl World {
             agent: state.agent,
             network: state.network.clone(),
         })
+    }
+
+    /// A machine with this id and instance profile is there, and its agent answers. Nothing is emitted, as of those that
+    /// were there from the beginning. An account or profile that is unknown changes nothing.
+    pub fn add_machine(&mut self, account: AccountId, region: &str, id: &str, profile: &str) {
+        let Some(at) = self.indexes_by_account.get(&account).copied() else { return };
+        let known = self.estate.profiles.get_key_value(&(account, Arc::from(profile)));
+        let Some(((_, profile), Some(role))) = known else { return };
+        let node =
+            Machine { id: Arc::from(id), kind: NodeKind::Instance, region: Arc::from(region), role: Arc::clone(role) };
+        let profile = Arc::clone(profile);
+        self.estate.add_machine(account, &node, profile, &mut self.dice);
+        // The container target is the last.
+        let nodes = &mut self.accounts[at].nodes;
+        nodes.insert(nodes.len().saturating_sub(1), node);
+    }
+
+    /// What `DescribeSessions` lists as history, by session id.
+    pub fn past_sessions(&self, account: AccountId, region: &str) -> Vec<SessionDescription> {
+        let first = SessionKey { account, region: Arc::from(region), id: Arc::from("") };
+        let here = self.sessions.range(first..);
+        let here = here.take_while(|(key, _)| key.account == account && &*key.region == region);
+        let all = here.map(|(_, session)| &session.description);
+        all.filter(|description| description.ended.is_some()).cloned().collect()
     }
 
     /// A network with its endpoints.

@@ -242,6 +242,18 @@ impl Estate {
         self.nodes.insert(Arc::clone(&node.id), state);
     }
 
+    /// An instance with this profile, whose agent answers.
+    pub(crate) fn add_machine(&mut self, account: AccountId, node: &Node, profile: Arc<str>, dice: &mut Dice) {
+        let state = NodeState {
+            association: Some((tagged("iip-assoc-0", 16, dice), profile)),
+            activation: None,
+            tags: Tags::from([(Arc::from(NODE_TAG.0), Arc::from(NODE_TAG.1))]),
+            agent: Agent::Online,
+            network: Some(network_of(account, &node.region)),
+        };
+        self.nodes.insert(Arc::clone(&node.id), state);
+    }
+
     /// The role behind a node, and where it comes from.
     pub(crate) fn role_of(
         &self,

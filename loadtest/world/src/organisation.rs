@@ -132,18 +132,20 @@ const ROLES: [&str; 3] = ["web-node-role", "batch-node-role", "data-node-role"];
 const HYBRID_ROLE: &str = "hybrid-node-role";
 const TASK_ROLE: &str = "ecs-task-role";
 
-/// The accounts of an organisation, the management account and the log archive first.
-pub(crate) fn lay_out(shape: &OrganisationShape, start: Now, dice: &mut Dice) -> Vec<Account> {
-    let mut taken = BTreeSet::new();
+/// The accounts of an organisation, the management account and the log archive first. Those without an id in `given`
+/// get one by chance.
+pub(crate) fn lay_out(shape: &OrganisationShape, given: &[AccountId], start: Now, dice: &mut Dice) -> Vec<Account> {
+    let mut taken: BTreeSet<AccountId> = given.iter().copied().collect();
     let mut parties = Dice::new(0x0070_6172_7469_6573);
     (0..shape.accounts + 2)
         .map(|at| {
-            let id = loop {
+            let chance = |taken: &mut BTreeSet<AccountId>, dice: &mut Dice| loop {
                 let id = AccountId::new(dice.between(100_000_000_000, 999_999_999_999) as u64);
                 if let Some(id) = id.filter(|id| taken.insert(*id)) {
                     break id;
                 }
             };
+            let id = given.get(at).copied().unwrap_or_else(|| chance(&mut taken, dice));
             account(shape, id, at, start, dice, &mut parties)
         })
         .collect()

@@ -66,8 +66,14 @@ pub struct World {
 impl World {
     /// An organisation of this shape at the time `start`, with every guardrail in place and no session.
     pub fn new(shape: OrganisationShape, seed: u64, start: Now) -> Self {
+        Self::of_accounts(&[], shape, seed, start)
+    }
+
+    /// [`World::new`] with the ids of its accounts: the management account, the log archive, then the ordinary ones.
+    /// Accounts of the shape that have no id here get one by chance.
+    pub fn of_accounts(ids: &[AccountId], shape: OrganisationShape, seed: u64, start: Now) -> Self {
         let mut dice = Dice::new(seed);
-        let accounts = lay_out(&shape, start, &mut dice);
+        let accounts = lay_out(&shape, ids, start, &mut dice);
         let archive = accounts[1].id;
         Self {
             estate: Estate::new(&shape, &accounts, archive, &mut Dice::new(seed ^ 0x6573_7461_7465)),

@@ -10,8 +10,6 @@ mod ministack;
 mod moto;
 mod sessions;
 mod signed;
-mod stub;
-mod tools;
 
 use std::time::Duration;
 
@@ -20,6 +18,7 @@ use aws_credential_types::Credentials;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use sessionwarden::aws::{AwsOrganization, AwsSettings};
 use sessionwarden_machine::ids::AccountId;
+use sessionwarden_testbed::{Server, python};
 
 pub(crate) const REGION: &str = "eu-west-1";
 
@@ -30,6 +29,11 @@ pub(crate) fn account(number: u64) -> AccountId {
 /// Settings with short waits, so that what must fail fails soon.
 pub(crate) fn settings() -> AwsSettings {
     AwsSettings { attempt_max: Duration::from_secs(5), ..AwsSettings::new("sessionwarden", "right") }
+}
+
+/// Prepares a server with `prepare.py`, and returns what that tells.
+pub(crate) fn prepare(kind: &str, server: &Server) -> serde_json::Value {
+    python::script("prepare.py", &[kind, &server.url], &[]).unwrap()
 }
 
 /// Connects with a profile in which each service has its endpoint, all others being at the first one's.

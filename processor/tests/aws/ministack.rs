@@ -10,8 +10,12 @@ use sessionwarden_machine::{
     ids::EventTime,
     posture::{Guards, Who},
 };
+use sessionwarden_testbed::{
+    or_say,
+    python::{Access, ministack},
+};
 
-use super::{REGION, account, connect, tools};
+use super::{REGION, account, connect, prepare};
 
 const MEMBER: u64 = 111_122_223_333;
 
@@ -22,10 +26,10 @@ fn settings(role: &str, external_id: &str) -> AwsSettings {
 
 #[tokio::test]
 async fn ministack_answers_the_ports() {
-    let Some(server) = tools::or_say(tools::ministack()) else {
+    let Some(server) = or_say(ministack(Access::Checked)) else {
         return;
     };
-    let known = tools::prepare("ministack", &server);
+    let known = prepare("ministack", &server);
     let text = |name: &str| known[name].as_str().unwrap().to_owned();
     let hands = async |settings| connect(&text("management"), &[("sts", &server.url)], settings).await;
 

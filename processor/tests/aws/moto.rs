@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -15,13 +14,10 @@ use sessionwarden_machine::{
     ids::{AccountId, EventTime, Now},
     posture::{Agent, Identity, RoleFrom, Who},
 };
+use sessionwarden_testbed::{SessionManager, SessionManagerSettings, or_say, python};
 use sessionwarden_world::{OrganisationShape, World};
 
-use super::{
-    REGION, account, connect, settings,
-    stub::{Shape, Stub},
-    tools,
-};
+use super::{REGION, account, connect, prepare, settings};
 
 const OWN: u64 = 123_456_789_012;
 
@@ -43,11 +39,11 @@ fn member() -> AccountId {
 
 #[tokio::test]
 async fn moto_answers_the_ports() {
-    let Some(server) = tools::or_say(tools::moto()) else {
+    let Some(server) = or_say(python::moto()) else {
         return;
     };
-    let known = Known(tools::prepare("moto", &server));
-    let stub = nodes_stub(&known).await;
+    let known = Known(prepare("moto", &server));
+    let manager = session_manager(&known);
     let hands = connect("testing", &[("sts", &server.url)], settings()).await;
     roles_and_users(&hands, &known).await;
     documents(&hands, &known).await;
@@ -55,7 +51,7 @@ async fn moto_answers_the_ports() {
     streams(&hands).await;
     containers(&hands).await;
     organisation(&hands).await;
-    let hands = connect("testing", &[("sts", &server.url), ("ssm", &stub.url)], settings()).await;
+    let hands = connect("testing", &[("sts", &server.url), ("ssm", manager.url())], settings()).await;
     nodes(&hands, &known).await;
 }
 
@@ -149,7 +145,7 @@ async fn organisation(hands: &AwsOrganization) {
 }
 
 /// What Systems Manager knows of the nodes; no server known answers for that.
-async fn nodes_stub(known: &Known) -> Stub {
+fn session_manager(known: &Known) -> SessionManager {
     let world = Arc::new(Mutex::new(World::new(OrganisationShape::quick(), 1, Now(1_795_000_000_000))));
     let agent = |id: &str, status: &str, role: Option<&str>| json!({ "InstanceId": id, "PingStatus": status, "LastPingDateTime": 1_795_000_000.0, "IamRole": role });
     let agents = vec![
@@ -158,9 +154,12 @@ async fn nodes_stub(known: &Known) -> Stub {
         agent(known.text("stopped"), "ConnectionLost", None),
         agent("mi-0123456789abcdef0", "Online", Some("service-role/hybrid")),
     ];
-    let host_management = Some("service-role/DefaultHost");
-    let lifetime = Duration::from_hours(1);
-    Stub::start(&world, Shape { own: account(OWN), page: 50, lifetime, agents, host_management }).await
+    let settings = SessionManagerSettings {
+        agents: Some(agents),
+        host_management: Some("service-role/DefaultHost".to_owned()),
+        ..SessionManagerSettings::new(account(OWN))
+    };
+    SessionManager::start(&world, settings).unwrap()
 }
 
 async fn nodes(hands: &AwsOrganization, known: &Known) {

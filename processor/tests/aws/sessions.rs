@@ -14,40 +14,35 @@ use sessionwarden_machine::{
     ids::{AccountId, Now, SessionKey},
     session::Life,
 };
+use sessionwarden_testbed::{Fault, SessionManager, SessionManagerSettings};
 use sessionwarden_world::{LogFate, OrganisationShape, StartSession, World};
 
-use super::{
-    REGION, account, connect, settings,
-    stub::{Fault, Shape, Stub},
-};
-
-/// Every session that a test opened.
-pub(crate) static OPENED: Mutex<Vec<SessionKey>> = Mutex::new(Vec::new());
+use super::{REGION, account, connect, settings};
 
 const START: Now = Now(1_795_000_000_000);
 
 /// A model with its server, and the account and region its sessions are in.
 pub(crate) struct Stage {
     pub(crate) world: Arc<Mutex<World>>,
-    pub(crate) stub: Stub,
+    pub(crate) manager: SessionManager,
     pub(crate) member: AccountId,
     pub(crate) region: Arc<str>,
 }
 
 impl Stage {
-    pub(crate) async fn new(seed: u64, page: usize, lifetime: Duration) -> Self {
+    pub(crate) fn new(seed: u64, page: usize, lifetime: Duration) -> Self {
         let world = World::new(OrganisationShape::quick(), seed, START);
         let member = world.accounts().iter().find(|account| account.ordinary()).unwrap();
         let (member, region) = (member.id, Arc::clone(&member.machines().next().unwrap().region));
         let world = Arc::new(Mutex::new(world));
-        let own = account(999_988_887_777);
-        let shape = Shape { own, page, lifetime, agents: Vec::new(), host_management: None };
-        let stub = Stub::start(&world, shape).await;
-        Self { world, stub, member, region }
+        let settings =
+            SessionManagerSettings { page, lifetime, ..SessionManagerSettings::new(account(999_988_887_777)) };
+        let manager = SessionManager::start(&world, settings).unwrap();
+        Self { world, manager, member, region }
     }
 
     pub(crate) async fn hands(&self) -> AwsOrganization {
-        connect("AKIA999988887777", &[("ssm", &self.stub.url), ("sts", &self.stub.url)], settings()).await
+        connect("AKIA999988887777", &[("ssm", self.manager.url()), ("sts", self.manager.url())], settings()).await
     }
 
     pub(crate) fn open(&self, count: usize) -> Vec<SessionKey> {
@@ -63,9 +58,7 @@ impl Stage {
             just_in_time: true,
             log: LogFate::Usual,
         };
-        let opened: Vec<SessionKey> = (0..count).map(|_| world.start_session(&user, &request).unwrap()).collect();
-        OPENED.lock().unwrap().extend(opened.iter().cloned());
-        opened
+        (0..count).map(|_| world.start_session(&user, &request).unwrap()).collect()
     }
 }
 
@@ -73,7 +66,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn what_lives_and_what_ended_is_told_with_one_chain_of_pages() {
-    let stage = Stage::new(1, 4, HOUR).await;
+    let stage = Stage::new(1, 4, HOUR);
     let opened = stage.open(30);
     let hands = stage.hands().await;
     let ended = &opened[..5];
@@ -108,12 +101,12 @@ async fn what_lives_and_what_ended_is_told_with_one_chain_of_pages() {
         }
     }
     // 25 active sessions are seven pages of four; each of the six others is one call.
-    assert_eq!(stage.stub.calls("DescribeSessions"), 7 + 6);
+    assert_eq!(stage.manager.calls("DescribeSessions"), 7 + 6);
 }
 
 #[tokio::test]
 async fn many_that_ended_cost_one_chain_through_the_history() {
-    let stage = Stage::new(2, 50, HOUR).await;
+    let stage = Stage::new(2, 50, HOUR);
     let opened = stage.open(120);
     let hands = stage.hands().await;
     for key in &opened {
@@ -121,12 +114,12 @@ async fn many_that_ended_cost_one_chain_through_the_history() {
     }
     let lives = hands.describe(stage.member, &stage.region, &opened.iter().cloned().collect()).await.unwrap();
     assert!(lives.values().all(|life| matches!(life, Life::Ended(_))));
-    assert_eq!((lives.len(), stage.stub.calls("DescribeSessions")), (120, 1 + 3));
+    assert_eq!((lives.len(), stage.manager.calls("DescribeSessions")), (120, 1 + 3));
 }
 
 #[tokio::test]
 async fn all_active_sessions_are_listed() {
-    let stage = Stage::new(3, 7, HOUR).await;
+    let stage = Stage::new(3, 7, HOUR);
     let opened: BTreeSet<SessionKey> = stage.open(20).into_iter().collect();
     let hands = stage.hands().await;
     let active = hands.active(stage.member, &stage.region).await.unwrap();
@@ -139,7 +132,7 @@ async fn all_active_sessions_are_listed() {
 /// I11: a call that fails halfway, or answers nonsense, is no list of sessions.
 #[tokio::test]
 async fn half_a_list_is_no_answer() {
-    let stage = Stage::new(4, 3, HOUR).await;
+    let stage = Stage::new(4, 3, HOUR);
     let opened = stage.open(9);
     let hands = stage.hands().await;
     let wanted: BTreeSet<SessionKey> = opened.into_iter().collect();
@@ -151,12 +144,12 @@ async fn half_a_list_is_no_answer() {
     ] {
         // The first page comes.
         assert!(hands.active(stage.member, &stage.region).await.is_ok());
-        stage.stub.fail("DescribeSessions", &faults);
+        stage.manager.fail("DescribeSessions", &faults);
         assert_eq!(hands.active(stage.member, &stage.region).await, Err(error));
-        stage.stub.fail("DescribeSessions", &faults);
+        stage.manager.fail("DescribeSessions", &faults);
         assert_eq!(hands.describe(stage.member, &stage.region, &wanted).await.unwrap_err(), error);
     }
     // What a repetition cures is not told.
-    stage.stub.fail("DescribeSessions", &[Fault::Code(400, "ThrottlingException")]);
+    stage.manager.fail("DescribeSessions", &[Fault::Code(400, "ThrottlingException")]);
     assert_eq!(hands.active(stage.member, &stage.region).await.unwrap().len(), 9);
 }

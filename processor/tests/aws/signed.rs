@@ -6,18 +6,19 @@ use sessionwarden::{
     aws::{AwsOrganization, AwsSettings},
     ports::{CallError, LogPlaces as _, Nodes as _},
 };
+use sessionwarden_testbed::Fault;
 
-use super::{REGION, connect, sessions::Stage, settings, stub::Fault};
+use super::{REGION, connect, sessions::Stage, settings};
 
 async fn hands(stage: &Stage, attempt_max: Duration) -> AwsOrganization {
-    let url = stage.stub.url.as_str();
+    let url = stage.manager.url();
     let settings = AwsSettings { attempt_max, ..settings() };
     connect("AKIA999988887777", &[("sts", url), ("ec2", url), ("kms", url)], settings).await
 }
 
 #[tokio::test]
 async fn errors_of_both_protocols_are_sorted_and_repeated() {
-    let stage = Stage::new(21, 50, Duration::from_hours(1)).await;
+    let stage = Stage::new(21, 50, Duration::from_hours(1));
     let hands = hands(&stage, Duration::from_secs(5)).await;
     let mut asked = (0, 0);
     // What helps is done again, twice at the most; what does not is not.
@@ -33,26 +34,26 @@ async fn errors_of_both_protocols_are_sorted_and_repeated() {
         (vec![Fault::Long(9 << 20)], CallError::Unknown, 1),
     ] {
         let faults = if tries == 3 { vec![faults[0]; 3] } else { faults };
-        stage.stub.fail("DescribeVpcEndpoints", &faults);
+        stage.manager.fail("DescribeVpcEndpoints", &faults);
         assert_eq!(hands.network(stage.member, REGION, "vpc-1").await, Err(error));
-        stage.stub.fail("DescribeKey", &faults);
+        stage.manager.fail("DescribeKey", &faults);
         assert_eq!(hands.key(stage.member, REGION, "k").await, Err(error));
         asked = (asked.0 + tries, asked.1 + tries);
-        assert_eq!((stage.stub.calls("DescribeVpcEndpoints"), stage.stub.calls("DescribeKey")), asked);
+        assert_eq!((stage.manager.calls("DescribeVpcEndpoints"), stage.manager.calls("DescribeKey")), asked);
     }
-    stage.stub.fail("DescribeVpcEndpoints", &[Fault::Code(503, "RequestLimitExceeded")]);
+    stage.manager.fail("DescribeVpcEndpoints", &[Fault::Code(503, "RequestLimitExceeded")]);
     // Two pages, the first of them asked for twice.
     assert_eq!(hands.network(stage.member, REGION, "vpc-1").await.unwrap().endpoints.len(), 1);
-    assert_eq!(stage.stub.calls("DescribeVpcEndpoints"), asked.0 + 3);
+    assert_eq!(stage.manager.calls("DescribeVpcEndpoints"), asked.0 + 3);
 }
 
 #[tokio::test]
 async fn a_silent_server_is_unknown_within_a_bound() {
-    let stage = Stage::new(22, 50, Duration::from_hours(1)).await;
+    let stage = Stage::new(22, 50, Duration::from_hours(1));
     let hands = hands(&stage, Duration::from_millis(200)).await;
-    stage.stub.fail("DescribeKey", &[Fault::Silence; 3]);
+    stage.manager.fail("DescribeKey", &[Fault::Silence; 3]);
     let began = Instant::now();
     assert_eq!(hands.key(stage.member, REGION, "k").await, Err(CallError::Unknown));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_eq!(stage.stub.calls("DescribeKey"), 3);
+    assert_eq!(stage.manager.calls("DescribeKey"), 3);
 }

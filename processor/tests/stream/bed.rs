@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -17,13 +16,13 @@ use aws_sdk_kinesis::{
     primitives::Blob,
     types::PutRecordsRequestEntry,
 };
-use ferrokinesis::store::StoreOptions;
 use sessionwarden::stream::{
     EventStream, KinesisSettings, KinesisStream, LeaseTable, Record, RecordSink, SinkError, Stopped, StreamGone,
     SystemClock, Unfit, Worker, WorkerSettings, WorkerStatus,
 };
 use sessionwarden_machine::lease::{LeaseSettings, SequenceNumber, ShardId, WorkerId};
 use sessionwarden_store::DynamoDbLeases;
+use sessionwarden_testbed::{InProcess, StoreOptions, dynamodb, kinesis, quick_kinesis};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
@@ -39,47 +38,29 @@ pub(crate) struct Bed {
     pub(crate) leases: DynamoDbLeases,
     pub(crate) rows: aws_sdk_dynamodb::Client,
     pub(crate) table: String,
-}
-
-pub(crate) fn options() -> StoreOptions {
-    StoreOptions {
-        create_stream_ms: 0,
-        delete_stream_ms: 0,
-        update_stream_ms: 0,
-        shard_limit: 100,
-        ..StoreOptions::default()
-    }
-}
-
-async fn listen() -> (tokio::net::TcpListener, String) {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    (listener, url)
+    _servers: [InProcess; 2],
 }
 
 impl Bed {
     pub(crate) async fn new(shards: i32) -> Self {
-        Self::with(shards, options()).await
+        Self::with(shards, quick_kinesis()).await
     }
 
     pub(crate) async fn with(shards: i32, options: StoreOptions) -> Self {
-        let (listener, url) = listen().await;
-        let (app, _) = ferrokinesis::create_app(options);
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let stream_server = kinesis(options).unwrap();
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .endpoint_url(url)
+            .endpoint_url(&stream_server.url)
             .build();
         let kinesis = Client::from_conf(config.clone());
-        let (listener, url) = listen().await;
-        tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
+        let table_server = dynamodb().unwrap();
         let tables = aws_sdk_dynamodb::Config::builder()
             .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
             .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .endpoint_url(url)
+            .endpoint_url(&table_server.url)
             .build();
         let table = "leases".to_owned();
         let leases = DynamoDbLeases::new(&tables, table.clone(), 2_000);
@@ -95,7 +76,7 @@ impl Bed {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        Self { kinesis, config, leases, rows, table }
+        Self { kinesis, config, leases, rows, table, _servers: [stream_server, table_server] }
     }
 
     pub(crate) fn stream(&self) -> KinesisStream {

@@ -8,9 +8,10 @@ use std::{
 
 use sessionwarden::stream::{StreamError, Unfit};
 use sessionwarden_machine::lease::{Checkpoint, ReadFrom, ShardId};
+use sessionwarden_testbed::{StoreOptions, quick_kinesis};
 
 use super::{
-    bed::{Bed, Memory, SOON, options, quick, start, until},
+    bed::{Bed, Memory, SOON, quick, start, until},
     ports::{FaultyStream, StreamFaults},
 };
 
@@ -71,7 +72,7 @@ async fn a_sink_that_fails_is_given_the_same_records_again_and_nothing_is_checkp
 /// TOOLBOX "design out": an expired iterator restarted from the start position.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_iterator_goes_on_behind_the_last_record() {
-    let options = ferrokinesis::store::StoreOptions { iterator_ttl_seconds: 1, ..options() };
+    let options = StoreOptions { iterator_ttl_seconds: 1, ..quick_kinesis() };
     let bed = Bed::with(1, options).await;
     bed.put(0, 50, 3).await;
     let sink = Memory::new();
@@ -136,7 +137,7 @@ async fn throttled_and_unanswered_readings_are_tried_again() {
 /// Writers that Kinesis throttles lose nothing on the way to the sink.
 #[tokio::test(flavor = "multi_thread")]
 async fn throttled_puts_arrive_once_they_are_taken() {
-    let options = ferrokinesis::store::StoreOptions { enforce_limits: true, ..options() };
+    let options = StoreOptions { enforce_limits: true, ..quick_kinesis() };
     let bed = Bed::with(1, options).await;
     let sink = Memory::new();
     let running = bed.start("a", quick(5_000), &sink).await;

@@ -55,7 +55,8 @@ fn show(server: &str, steps: &[(&'static str, Units)]) -> Units {
 /// takes twice the units of its rows ("DynamoDB read and write operations", "Global secondary indexes").
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_costs_what_the_documentation_says() {
-    let steps = life(&fresh(&in_process().await).await).await;
+    let server = in_process();
+    let steps = life(&fresh(&server.url).await).await;
     let sum = show("in process", &steps);
     let writes: Vec<f64> = steps.iter().map(|(_, units)| units.write).collect();
     let (moved, entries) = (2.0, 8.0 * 2.0);
@@ -76,7 +77,8 @@ async fn a_session_costs_what_the_documentation_says() {
 /// list of things; no save is no request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_save_is_one_request() {
-    let proxy = Proxy::to(&in_process().await).await;
+    let server = in_process();
+    let proxy = Proxy::to(&server.url).await;
     let settings = settings();
     let [store, other] = [0, 1].map(|_| DynamoDb::new(&config(&proxy.url), settings.clone()));
     store.ensure_tables().await.unwrap();

@@ -4,6 +4,7 @@ use sessionwarden_store::{
     DynamoDb, DynamoDbSettings, Saved, Store, StoreError, Write,
     contract::{item, put},
 };
+use sessionwarden_testbed::InProcess;
 
 use super::{
     proxy::{Fault, Proxy},
@@ -22,11 +23,12 @@ const CANCELLED: Fault = Fault::Error(
        "CancellationReasons":[{"Code":"None"},{"Code":"TransactionConflict","Message":"under way"}]}"#,
 );
 
-async fn through_proxy() -> (Proxy, DynamoDb) {
-    let proxy = Proxy::to(&in_process().await).await;
+async fn through_proxy() -> (InProcess, Proxy, DynamoDb) {
+    let server = in_process();
+    let proxy = Proxy::to(&server.url).await;
     let store = fresh(&proxy.url).await;
     proxy.requests();
-    (proxy, store)
+    (server, proxy, store)
 }
 
 fn count(proxy: &Proxy, operation: &str) -> usize {
@@ -36,7 +38,7 @@ fn count(proxy: &Proxy, operation: &str) -> usize {
 /// The write is applied, its answer lost; the second attempt meets the first and is no lost race.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_is_not_a_lost_race() {
-    let (proxy, store) = through_proxy().await;
+    let (_server, proxy, store) = through_proxy().await;
     proxy.script("UpdateItem", [Fault::LostAnswer]);
     assert_eq!(put(&store, item("s", "1", None, &[], None), 0).await, Saved::Saved { rev: 1 });
     assert_eq!(count(&proxy, "UpdateItem"), 2);
@@ -55,8 +57,8 @@ async fn a_lost_answer_is_not_a_lost_race() {
 /// Another process that made the same write first: the ids of the writes tell them apart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_write_of_another_is_a_lost_race() {
-    let (url, settings) = (in_process().await, settings());
-    let stores = [0, 1].map(|_| DynamoDb::new(&config(&url), settings.clone()));
+    let (server, settings) = (in_process(), settings());
+    let stores = [0, 1].map(|_| DynamoDb::new(&config(&server.url), settings.clone()));
     stores[0].ensure_tables().await.unwrap();
     for things in [&[][..], &["role/1/r"]] {
         let rev = stores[0].load("s").await.unwrap().map_or(0, |old| old.rev);
@@ -68,7 +70,7 @@ async fn the_same_write_of_another_is_a_lost_race() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_is_waited_for_within_a_bound() {
-    let (proxy, store) = through_proxy().await;
+    let (_server, proxy, store) = through_proxy().await;
     for operation in ["UpdateItem", "GetItem"] {
         proxy.script(operation, [THROTTLED; 3]);
     }
@@ -88,7 +90,7 @@ async fn throttling_is_waited_for_within_a_bound() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collisions_with_other_transactions_are_tried_again_within_a_bound() {
-    let (proxy, store) = through_proxy().await;
+    let (_server, proxy, store) = through_proxy().await;
     proxy.script("UpdateItem", [CONFLICT; 3]);
     assert_eq!(put(&store, item("s", "1", None, &[], None), 0).await, Saved::Saved { rev: 1 });
     assert_eq!(count(&proxy, "UpdateItem"), 4);
@@ -107,7 +109,7 @@ async fn collisions_with_other_transactions_are_tried_again_within_a_bound() {
 /// One refused write of a save: the others are answered by the error, and none is still under way after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_told_at_once_with_its_reason() {
-    let (proxy, store) = through_proxy().await;
+    let (_server, proxy, store) = through_proxy().await;
     let denied = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"not authorized"}"#;
     proxy.script("UpdateItem", [Fault::Error(400, denied)]);
     let writes = ["a", "b", "c"].map(|key| Write { item: item(key, "", None, &[], None), expected: 0 });
@@ -125,7 +127,8 @@ async fn a_refusal_is_told_at_once_with_its_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_or_is_not_there_is_an_error_in_time() {
-    let proxy = Proxy::to(&in_process().await).await;
+    let server = in_process();
+    let proxy = Proxy::to(&server.url).await;
     let settings = DynamoDbSettings { attempt_ms_max: 200, request_ms_max: 1_000, attempts_max: 3, ..settings() };
     let store = DynamoDb::new(&config(&proxy.url), settings.clone());
     store.ensure_tables().await.unwrap();

@@ -37,7 +37,8 @@ async fn a_stale_fence_writes_nothing(store: &DynamoDb) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i3_a_stale_fence_writes_nothing_in_process() {
-    a_stale_fence_writes_nothing(&fresh(&in_process().await).await).await;
+    let server = in_process();
+    a_stale_fence_writes_nothing(&fresh(&server.url).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -145,8 +145,8 @@ fn rows_and_writes_are_as_the_core_says(url: &str, runtime: &tokio::runtime::Run
 #[test]
 fn leases_in_process_are_as_the_core_says() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let url = runtime.block_on(in_process());
-    rows_and_writes_are_as_the_core_says(&url, &runtime, 64);
+    let server = in_process();
+    rows_and_writes_are_as_the_core_says(&server.url, &runtime, 64);
 }
 
 #[test]
@@ -159,7 +159,8 @@ fn leases_in_dynamodb_local_are_as_the_core_says() {
 /// A renewal whose answer was lost is refused when it is sent again, and the row shows that it was written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_whose_answer_was_lost_is_no_lost_lease() {
-    let proxy = Proxy::to(&in_process().await).await;
+    let server = in_process();
+    let proxy = Proxy::to(&server.url).await;
     let leases = fresh(&proxy.url).await;
     let row = lease("shardId-000000000003");
     assert!(leases.create(&row).await.unwrap());
@@ -182,13 +183,13 @@ async fn a_renewal_whose_answer_was_lost_is_no_lost_lease() {
 /// The library's own rows have no fence, hold attributes that are not ours, and keep them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_of_the_kinesis_client_library_are_read_and_what_is_theirs_stays() {
-    let url = in_process().await;
+    let server = in_process();
     let table = settings().index_table;
-    let leases = DynamoDbLeases::new(&config(&url), &table, 10_000);
+    let leases = DynamoDbLeases::new(&config(&server.url), &table, 10_000);
     let error = leases.check_table().await.unwrap_err().to_string();
     assert!(error.ends_with("there is no such table in this account and region"), "{error}");
     leases.ensure_table().await.unwrap();
-    let client = Client::from_conf(config(&url));
+    let client = Client::from_conf(config(&server.url));
     let (s, n) = (|text: &str| AttributeValue::S(text.into()), |number: &str| AttributeValue::N(number.into()));
     let row = client
         .put_item()

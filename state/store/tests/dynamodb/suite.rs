@@ -21,14 +21,15 @@ const STEPS: u64 = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_is_kept_in_process() {
-    let url = in_process().await;
-    contract::all(async || Backend::DynamoDb(fresh(&url).await)).await;
+    let server = in_process();
+    contract::all(async || Backend::DynamoDb(fresh(&server.url).await)).await;
 }
 
 /// An index that is behind by one read: what is read from it settles, and nothing else depends on it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_is_kept_with_late_indexes() {
-    let proxy = Proxy::to(&in_process().await).await;
+    let server = in_process();
+    let proxy = Proxy::to(&server.url).await;
     proxy.lag();
     let store = fresh(&proxy.url).await;
     put(&store, item("session#a", "", Some(1), &[], None), 0).await;
@@ -53,27 +54,30 @@ async fn two_processes_that_race_lose_no_update() {
     if count_if_child().await {
         return;
     }
-    processes_race(&in_process().await, "two_processes_that_race_lose_no_update").await;
+    let server = in_process();
+    processes_race(&server.url, "two_processes_that_race_lose_no_update").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_follow_their_items_through_races() {
-    lists_of_things_race(&fresh(&in_process().await).await).await;
+    let server = in_process();
+    lists_of_things_race(&fresh(&server.url).await).await;
 }
 
 #[test]
 fn histories_agree_with_the_model() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let url = runtime.block_on(in_process());
+    let server = in_process();
     let config = ProptestConfig { cases: 12, ..ProptestConfig::default() };
     proptest!(config, |(steps in proptest::collection::vec(any_step(), 1..16))| {
-        runtime.block_on(async { contract::agrees_with_model(&fresh(&url).await, &steps).await });
+        runtime.block_on(async { contract::agrees_with_model(&fresh(&server.url).await, &steps).await });
     });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn due_items_of_one_partition_come_in_order_and_with_all_of_a_time() {
-    let store = fresh(&in_process().await).await;
+    let server = in_process();
+    let store = fresh(&server.url).await;
     let mut writes = Vec::new();
     for n in 0..40 {
         let mut one = item(&format!("session#{n:02}"), "", Some([7, 3, 5, 3][n % 4]), &[], None);
@@ -102,7 +106,8 @@ async fn due_items_of_one_partition_come_in_order_and_with_all_of_a_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listings_go_on_behind_a_page_of_the_service() {
     const ITEMS: usize = 1_300;
-    let proxy = Proxy::to(&in_process().await).await;
+    let server = in_process();
+    let proxy = Proxy::to(&server.url).await;
     let store = fresh(&proxy.url).await;
     let key = |n: usize| format!("session#{n:0>1000}");
     let writes = (0..ITEMS).map(|n| {
@@ -135,10 +140,10 @@ async fn listings_go_on_behind_a_page_of_the_service() {
 /// The service's Time to Live deletes: the store neither scans nor deletes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collect_is_left_to_the_service_where_so_set() {
-    let url = in_process().await;
+    let server = in_process();
     let settings = DynamoDbSettings { collects: false, ..settings() };
     assert!(!DynamoDbSettings::default().collects);
-    let store = DynamoDb::new(&config(&url), settings);
+    let store = DynamoDb::new(&config(&server.url), settings);
     store.ensure_tables().await.unwrap();
     put(&store, item("s", "", None, &[], Some(1)), 0).await;
     let before = store.units();

@@ -81,9 +81,9 @@ async fn wrong_tables_are_refused_with_all_that_is_wrong(url: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_in_process() {
-    let url = in_process().await;
-    tables_are_made_and_found(&url).await;
-    wrong_tables_are_refused_with_all_that_is_wrong(&url).await;
+    let server = in_process();
+    tables_are_made_and_found(&server.url).await;
+    wrong_tables_are_refused_with_all_that_is_wrong(&server.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
