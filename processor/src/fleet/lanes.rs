@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::{Crew, SharedStore};
 use crate::{
     handle::{Calls, HandleError, Handler, partition},
-    outbound::{Lane, Planned, Trace, Wake, WakeUps},
+    outbound::{Lane, Planned, Trace, Wake, WakeUps, follow},
     ports::Hands,
     run::now,
 };
@@ -46,27 +46,29 @@ pub struct Rechecks<S, H, Q> {
 
 #[derive(Default)]
 struct Waiting {
-    subjects: BTreeMap<Partition, BTreeSet<Subject>>,
+    subjects: BTreeMap<Partition, (BTreeSet<Subject>, Trace)>,
     running: BTreeSet<Partition>,
     len: usize,
 }
 
 impl Waiting {
-    fn add(&mut self, partition: Partition, subject: Subject) -> bool {
+    /// Adds a subject; the trace of the first one that waits for a look goes on in it.
+    fn add(&mut self, partition: Partition, subject: Subject, trace: &Trace) -> bool {
         let room = self.len < WAITING_MAX;
-        if room && self.subjects.entry(partition).or_default().insert(subject) {
-            self.len += 1;
+        if room {
+            let (subjects, _) = self.subjects.entry(partition).or_insert_with(|| (BTreeSet::new(), trace.clone()));
+            self.len += usize::from(subjects.insert(subject));
         }
         room
     }
 
     /// A partition that nobody is at.
-    fn take(&mut self) -> Option<(Partition, BTreeSet<Subject>)> {
+    fn take(&mut self) -> Option<(Partition, BTreeSet<Subject>, Trace)> {
         let free = self.subjects.keys().find(|partition| !self.running.contains(*partition))?.clone();
-        let subjects = self.subjects.remove(&free)?;
+        let (subjects, trace) = self.subjects.remove(&free)?;
         self.len -= subjects.len();
         self.running.insert(Arc::clone(&free));
-        Some((free, subjects))
+        Some((free, subjects, trace))
     }
 }
 
@@ -113,10 +115,11 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
 
     /// Has subjects looked at soon.
     pub(super) fn look_at(&self, subjects: impl IntoIterator<Item = Subject>) {
-        let (mut waiting, mut any) = (lock(&self.waiting), false);
+        let (trace, mut any) = (Trace::current(), false);
+        let mut waiting = lock(&self.waiting);
         for subject in subjects {
             any = true;
-            if !waiting.add(partition(&subject), subject) {
+            if !waiting.add(partition(&subject), subject, &trace) {
                 tracing::warn!(max = WAITING_MAX, "too much is due at once; the sweep will find the rest");
                 break;
             }
@@ -170,10 +173,12 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
         tokio::pin!(too_late);
         loop {
             while tasks.len() < LANES_AT_ONCE_MAX {
-                let Some((partition, subjects)) = lock(&self.waiting).take() else { break };
+                let Some((partition, subjects, trace)) = lock(&self.waiting).take() else { break };
                 let this = Arc::clone(&self);
                 tasks.spawn(async move {
-                    if let Err(error) = this.round(&partition, subjects).await {
+                    let span = tracing::info_span!("due", partition = &*partition);
+                    follow(&span, &trace);
+                    if let Err(error) = this.round(&partition, subjects).instrument(span).await {
                         tracing::error!(%partition, %error, "what is due could not be looked at; the sweep will find it");
                     }
                     partition

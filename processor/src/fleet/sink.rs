@@ -13,6 +13,7 @@ use sessionwarden_machine::{
     lease::ShardId,
 };
 use tokio::sync::Mutex as TaskMutex;
+use tracing::Instrument;
 
 use super::{Crew, Rechecks, SharedStore};
 use crate::{
@@ -102,12 +103,17 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
             handler.regions = self.crew().regions.get();
         }
         let mut taken = *position;
-        let done = ingest.take(handler, &self.place(shard), &candidates, &mut taken, now()).await;
-        done.map_err(|error| SinkError(error.to_string()))?;
-        count(&handler.board, &handler.metrics, position, &taken);
-        *position = taken;
-        self.rechecks.follow(handler, now()).await;
-        Ok(())
+        // The first span of the trace that goes on in looks and wake-ups.
+        let span = tracing::info_span!("records", %shard, records = candidates.len());
+        let work = async {
+            let done = ingest.take(handler, &self.place(shard), &candidates, &mut taken, now()).await;
+            done.map_err(|error| SinkError(error.to_string()))?;
+            count(&handler.board, &handler.metrics, position, &taken);
+            *position = taken;
+            self.rechecks.follow(handler, now()).await;
+            Ok(())
+        };
+        work.instrument(span).await
     }
 }
 

@@ -38,6 +38,7 @@ pub use self::{
     wake::{Lane, Planned, Wake, WakeError, delay_seconds},
     wake_loop::{WakeLimits, serve},
 };
+pub(crate) use self::wake_loop::follow;
 use crate::ports::CallError;
 
 /// A queue of wake-ups.

@@ -222,8 +222,8 @@ where
     (receipts, result.is_ok())
 }
 
-/// Makes `span` a part of the trace in which a wake-up was sent.
-fn follow(span: &tracing::Span, trace: &Trace) {
+/// Makes `span` a part of the trace in which it was asked for.
+pub(crate) fn follow(span: &tracing::Span, trace: &Trace) {
     let named = [("traceparent", &trace.parent), ("tracestate", &trace.state)];
     let fields = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.as_ref()?.to_string())));
     let context = TraceContextPropagator::new().extract(&fields.collect::<std::collections::HashMap<_, _>>());

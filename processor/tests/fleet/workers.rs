@@ -86,7 +86,7 @@ async fn a_rolling_restart_hands_over() {
     let settings = cloud.configuration("").replace("fail_over_ms = 3000", "fail_over_ms = 60000");
     let mut workers = Vec::new();
     for _ in 0..3 {
-        let mut worker = start(&cloud, &settings);
+        let worker = start(&cloud, &settings);
         until("it reads", SOON, async || worker.metric("sessionwarden_shards", "") > 0.5).await;
         assert!(worker.get("/readyz").contains("ready"), "{}", worker.get("/readyz"));
         workers.push(worker);

@@ -10,3 +10,4 @@ mod races;
 mod scenarios;
 mod stage;
 mod store_errors;
+mod writes;
