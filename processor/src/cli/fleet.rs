@@ -19,14 +19,15 @@ use crate::{
     console::{Health, Status},
     effects::Reports,
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
-    input::Parking,
     metrics::Metrics,
     outbound::{
-        CloudWatch, Counts, DeskLimits, MetricNames, Notifier, Outlets, Queues, SnsTopics, SqsWakeUps, Tell,
+        CloudWatch, Counts, DeskLimits, MetricNames, Notifier, Outlets, ParkedQueue, Queues, SnsTopics, SqsWakeUps, Tell,
         TopicTemplate, WakeLimits,
     },
     run::SharedBoard,
-    stream::{EventStream, KinesisSettings, KinesisStream, StreamError, Worker, WorkerSettings},
+    stream::{
+        EventStream, FanOutSettings, Kinesis, KinesisSettings, ReadBy, StreamError, Worker, WorkerSettings,
+    },
 };
 
 /// Within what time the wake-ups of one account and region are one.
@@ -41,7 +42,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) config: &'a Config,
     pub(super) judge: &'a Arc<Judge>,
     pub(super) reports: Reports,
-    pub(super) parking: Parking,
     pub(super) metrics: Metrics,
     pub(super) board: SharedBoard,
     pub(super) health: Health,
@@ -80,7 +80,8 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         regions: Regions::default(),
     });
     let rechecks = Rechecks::new(Arc::clone(&crew), queue, GRAIN_MS);
-    let sink = FleetSink::new(aws.stream.as_str(), Arc::clone(&rechecks), around.parking);
+    let parked = services.parked;
+    let sink = FleetSink::new(aws.stream.as_str(), Arc::clone(&rechecks), move || parked.clone().into());
     let names = match aws.metric_names {
         MetricNaming::Own => Some(MetricNames::Own),
         MetricNaming::Original => Some(MetricNames::Original),
@@ -172,8 +173,9 @@ fn people(aws: &Aws, hands: &Arc<AwsOrganization>, own: &SdkConfig) -> Result<Op
 struct Services {
     store: DynamoDb,
     leases: DynamoDbLeases,
-    stream: KinesisStream,
+    stream: Kinesis,
     queue: SqsWakeUps,
+    parked: ParkedQueue,
 }
 
 impl Services {
@@ -187,7 +189,10 @@ impl Services {
         let dynamodb = aws_sdk_dynamodb::Config::from(own);
         let store = DynamoDb::new(&dynamodb, tables);
         let leases = DynamoDbLeases::new(&dynamodb, aws.lease_table.as_str(), (aws.fail_over_ms / 5).max(500));
-        let stream = KinesisStream::new(&aws_sdk_kinesis::Config::from(own), KinesisSettings::new(aws.stream.as_str()));
+        let by = aws.consumer.as_deref().map_or(ReadBy::Polling, |name| ReadBy::FanOut(FanOutSettings::new(name)));
+        let reading = KinesisSettings::new(aws.stream.as_str());
+        let kinesis = aws_sdk_kinesis::Config::from(own);
+        let stream = Kinesis::connect(&kinesis, reading, by);
         let queues = Queues::new(aws.wake_queue.as_str(), aws.parked_queue.as_str());
         let queue = SqsWakeUps::new(own, queues);
         let state = async {
@@ -196,20 +201,33 @@ impl Services {
         let rows = async {
             if aws.create_tables { leases.ensure_table().await } else { leases.check_table().await }
         };
-        let (state, rows, shards, queues) = tokio::join!(state, rows, stream.shards(), queue.check());
+        let (state, rows, stream, queues) = tokio::join!(state, rows, stream, queue.check());
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(state.err().map(|error| error.to_string()));
         wrong.extend(rows.err().map(|error| error.to_string()));
-        match shards {
-            Ok(shards) if shards.is_empty() => wrong.push(format!("stream {}: it has no shards", aws.stream)),
-            Ok(_) | Err(StreamError::Throttled(_)) => {}
-            Err(error) => wrong.push(format!("stream {}: {error}", aws.stream)),
-        }
+        let stream = match stream {
+            Ok(stream) => {
+                match stream.shards().await {
+                    Ok(shards) if shards.is_empty() => wrong.push(format!("stream {}: it has no shards", aws.stream)),
+                    Ok(_) | Err(StreamError::Throttled(_)) => {}
+                    Err(error) => wrong.push(format!("stream {}: {error}", aws.stream)),
+                }
+                Some(stream)
+            }
+            Err(error) => {
+                wrong.push(format!("stream {}: {error}", aws.stream));
+                None
+            }
+        };
         wrong.extend(queues.into_iter().map(|(url, error)| format!("queue {url}: {error}")));
-        if !wrong.is_empty() {
-            let all = anyhow::anyhow!("{}", wrong.join("\n"));
-            return Err(Failure::failed(all.context("not everything that is needed can be used")));
+        match stream.filter(|_| wrong.is_empty()) {
+            Some(stream) => {
+                Ok(Self { parked: ParkedQueue::new(own, aws.parked_queue.as_str()), store, leases, stream, queue })
+            }
+            None => {
+                let all = anyhow::anyhow!("{}", wrong.join("\n"));
+                Err(Failure::failed(all.context("not everything that is needed can be used")))
+            }
         }
-        Ok(Self { store, leases, stream, queue })
     }
 }

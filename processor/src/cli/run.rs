@@ -33,7 +33,7 @@ use crate::{
     effects::Reports,
     feed::FeedFile,
     handle::Handler,
-    input::{InputFile, ParkedFile, Parking, expand},
+    input::{InputFile, ParkedFile, expand},
     local::{demonstration, quicken},
     policy,
     replay::Summary,
@@ -176,7 +176,6 @@ async fn serve(
             config,
             judge,
             reports,
-            parking: Parking::file(parked),
             metrics,
             board: SharedBoard::new(board),
             health,
@@ -227,7 +226,7 @@ async fn serve(
             Source::Files(read_files(args, files, &positions, &stop))
         }
     };
-    let mut ingest = Ingest::new(Parking::file(parked));
+    let mut ingest = Ingest::new(parked);
     let done = run::run(&mut handler, &mut ingest, source, &mut positions, signals).await;
     finish(&stop, &console_stop, shown, console).await;
     guard.shutdown();

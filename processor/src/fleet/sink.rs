@@ -18,19 +18,20 @@ use tracing::Instrument;
 use super::{Crew, Rechecks, SharedStore};
 use crate::{
     handle::{Calls, Handler},
-    input::{Parked, Parking, RecordAt},
+    input::{Parked, Parking, RecordAt, StreamPlace},
     outbound::WakeUps,
     ports::Hands,
-    run::{Candidate, Ingest, Look, Position, count, now},
-    stream::{Record, RecordSink, SinkError, Unfit},
+    run::{Candidate, Ingest, Look, Origin, Position, count, now},
+    stream::{RECORD_BYTES_MAX, Record, RecordSink, SinkError, Unfit},
 };
 
 /// How many groups of one shard's accounts are handled side by side.
 const GROUPS: usize = 4;
 /// How many shards' handlers are kept; beyond that those of shards that are not read any more are forgotten.
 const SHARDS_MAX: usize = 256;
-/// How much of something that cannot be read is parked, in bytes.
-const PARKED_BYTES_MAX: usize = 1 << 20;
+
+/// Makes a place for what cannot be read, one for each of those who need it.
+type MakeParking = Box<dyn Fn() -> Parking + Send + Sync>;
 
 /// Takes records in: those with one partition key in their order, others side by side. On return what they mean is saved,
 /// reported, and due: nothing that calls an account is waited for.
@@ -38,7 +39,7 @@ pub struct FleetSink<S, H, Q> {
     stream: Arc<str>,
     rechecks: Arc<Rechecks<S, H, Q>>,
     decoder: Decoder,
-    parking: Parking,
+    parking: MakeParking,
     shards: Mutex<BTreeMap<ShardId, Arc<Groups<S, H>>>>,
 }
 
@@ -56,8 +57,12 @@ struct Group<S, H> {
 
 impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q> {
     /// Takes records of `stream`; what cannot be read goes to `parking`.
-    pub fn new(stream: impl Into<Arc<str>>, rechecks: Arc<Rechecks<S, H, Q>>, parking: Parking) -> Arc<Self> {
-        let stream = stream.into();
+    pub fn new(
+        stream: impl Into<Arc<str>>,
+        rechecks: Arc<Rechecks<S, H, Q>>,
+        parking: impl Fn() -> Parking + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let (stream, parking) = (stream.into(), Box::new(parking));
         Arc::new(Self { stream, rechecks, decoder: Decoder::default(), parking, shards: Mutex::default() })
     }
 
@@ -76,7 +81,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
         }
         let group = || Group {
             handler: self.crew().handler(Some(fence), Calls::Later),
-            ingest: Ingest::new(self.parking.clone()),
+            ingest: Ingest::new((self.parking)()),
             position: Position::default(),
         };
         let groups = Arc::new(Groups { fence, groups: (0..GROUPS).map(|_| TaskMutex::new(group())).collect() });
@@ -84,19 +89,12 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
         groups
     }
 
-    fn place(&self, shard: &ShardId) -> String {
-        format!("{}/{shard}", self.stream)
-    }
-
-    async fn take_group(&self, group: &TaskMutex<Group<S, H>>, shard: &ShardId, records: Vec<&Record>) -> Result<(), SinkError> {
-        let candidate = |record: &Record| Candidate {
-            bytes: record.data.clone(),
-            at: RecordAt { record: 1, byte: 0 },
-            sequence: Some(record.sequence.to_string().into()),
-            look: Look::Whole,
-            known: false,
-        };
-        let candidates: Vec<Candidate> = records.into_iter().map(candidate).collect();
+    async fn take_group(
+        &self,
+        group: &TaskMutex<Group<S, H>>,
+        origin: Origin<'_>,
+        candidates: Vec<Candidate>,
+    ) -> Result<(), SinkError> {
         let mut group = group.lock().await;
         let Group { handler, ingest, position } = &mut *group;
         if handler.regions.is_empty() {
@@ -104,9 +102,9 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
         }
         let mut taken = *position;
         // The first span of the trace that goes on in looks and wake-ups.
-        let span = tracing::info_span!("records", %shard, records = candidates.len());
+        let span = tracing::info_span!("records", records = candidates.len());
         let work = async {
-            let done = ingest.take(handler, &self.place(shard), &candidates, &mut taken, now()).await;
+            let done = ingest.take(handler, origin, &candidates, &mut taken, now()).await;
             done.map_err(|error| SinkError(error.to_string()))?;
             count(&handler.board, &handler.metrics, position, &taken);
             *position = taken;
@@ -125,19 +123,23 @@ where
 {
     async fn take(&self, shard: &ShardId, fence: u64, records: &[Record]) -> Result<(), SinkError> {
         let groups = self.groups(shard, fence);
-        let mut by_group: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
+        let mut by_group: BTreeMap<usize, Vec<Candidate>> = BTreeMap::new();
         let mut ignored = 0;
-        for record in records {
+        for (number, record) in (1_u64..).zip(records) {
             let irrelevant = self.decoder.screen(&record.data) == Screen::Irrelevant
                 && simdutf8::basic::from_utf8(&record.data).is_ok();
             if irrelevant {
                 ignored += 1;
             } else {
                 let group = FixedState::default().hash_one(&*record.partition_key) as usize % GROUPS;
-                by_group.entry(group).or_default().push(record);
+                let at = RecordAt { record: number, byte: 0 };
+                let candidate = Candidate { bytes: record.data.clone(), at, look: Look::Whole, known: false };
+                by_group.entry(group).or_default().push(candidate);
             }
         }
-        let taken = by_group.into_iter().map(|(group, records)| self.take_group(&groups.groups[group], shard, records));
+        let origin = Origin::Shard { stream: &self.stream, shard, records };
+        let take = |(group, candidates)| self.take_group(&groups.groups[group], origin, candidates);
+        let taken = by_group.into_iter().map(take);
         join_all(taken).await.into_iter().collect::<Result<(), _>>()?;
         let after = Position { ignored, ..Position::default() };
         count(&self.crew().board, &self.crew().metrics, &Position::default(), &after);
@@ -146,15 +148,21 @@ where
 
     async fn park(&self, shard: &ShardId, record: &Record, why: Unfit) -> Result<(), SinkError> {
         let parked = Parked {
-            file: self.place(shard),
+            file: format!("{}/{shard}/{}", self.stream, record.sequence),
             record: 1,
             byte: 0,
-            sequence: Some(record.sequence.to_string().into()),
             reason: why.to_string(),
-            content: Some(record.data.iter().take(PARKED_BYTES_MAX).copied().collect()),
+            bytes: Some(record.data.len() as u64),
+            stream: Some(StreamPlace {
+                stream: Arc::clone(&self.stream),
+                shard: Arc::clone(&shard.0),
+                sequence: record.sequence.as_str().into(),
+            }),
+            content: Some(record.data.iter().take(RECORD_BYTES_MAX).copied().collect()),
         };
-        self.parking.park(&parked).await.map_err(|error| SinkError(error.to_string()))?;
-        self.parking.sync().await.map_err(|error| SinkError(error.to_string()))?;
+        let mut parking = (self.parking)();
+        parking.park(&parked).await.map_err(|error| SinkError(error.to_string()))?;
+        parking.sync().await.map_err(|error| SinkError(error.to_string()))?;
         tracing::warn!(%parked, "parked");
         let after = Position { poison: 1, ..Position::default() };
         count(&self.crew().board, &self.crew().metrics, &Position::default(), &after);

@@ -5,7 +5,7 @@ mod parking;
 mod paths;
 mod reader;
 
-pub use parked::{Parked, ParkedError, ParkedFile};
+pub use parked::{Parked, ParkedError, ParkedFile, StreamPlace};
 pub use parking::Parking;
 pub use paths::{InputError, InputFile, expand};
 pub use reader::{Chunk, Reader, RecordAt, Sink, Truncated, plan_chunks};

@@ -1,39 +1,57 @@
-//! Where what could not be read is kept.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! One place for all that could not be read.
 
 use super::{Parked, ParkedError, ParkedFile};
+#[cfg(feature = "aws")]
+use crate::outbound::ParkedQueue;
 
-/// Keeps what could not be read; all clones keep it in the same place.
-#[derive(Clone, Debug)]
+/// Where what could not be read is kept (I12).
+#[derive(Debug)]
 pub enum Parking {
-    /// A file.
-    File(Arc<Mutex<ParkedFile>>),
+    /// A file, for a run on one machine.
+    File(ParkedFile),
+    /// A queue, for workers that come and go.
+    #[cfg(feature = "aws")]
+    Queue(ParkedQueue),
 }
 
 impl Parking {
-    /// Keeps it in this file.
-    pub fn file(file: ParkedFile) -> Self {
-        Self::File(Arc::new(Mutex::new(file)))
-    }
-
-    /// Keeps one thing; in a file it is durable after [`Self::sync`].
+    /// Keeps one record. It is durable after [`Self::sync`].
     ///
     /// # Errors
-    /// It is not kept, and has to be given again (I12).
-    pub async fn park(&self, parked: &Parked) -> Result<(), ParkedError> {
+    /// It is not kept, or perhaps not: it has to be given again.
+    pub async fn park(&mut self, parked: &Parked) -> Result<(), ParkedError> {
         match self {
-            Self::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write(parked),
+            Self::File(file) => file.write(parked),
+            #[cfg(feature = "aws")]
+            Self::Queue(queue) => {
+                let lost = |why| ParkedError::Queue { place: parked.file.clone(), why };
+                queue.park(parked).await.map_err(lost)
+            }
         }
     }
 
-    /// Makes durable what was kept.
+    /// Makes durable what was kept since the last time. A queue has done so by its answers.
     ///
     /// # Errors
-    /// Some of it may not be kept.
-    pub async fn sync(&self) -> Result<(), ParkedError> {
+    /// Any of it may be lost.
+    pub async fn sync(&mut self) -> Result<(), ParkedError> {
         match self {
-            Self::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).sync(),
+            Self::File(file) => file.sync(),
+            #[cfg(feature = "aws")]
+            Self::Queue(_) => Ok(()),
         }
+    }
+}
+
+impl From<ParkedFile> for Parking {
+    fn from(file: ParkedFile) -> Self {
+        Self::File(file)
+    }
+}
+
+#[cfg(feature = "aws")]
+impl From<ParkedQueue> for Parking {
+    fn from(queue: ParkedQueue) -> Self {
+        Self::Queue(queue)
     }
 }

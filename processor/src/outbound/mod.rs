@@ -13,6 +13,8 @@ mod message;
 mod notify;
 mod outlets;
 #[cfg(feature = "aws")]
+mod parking;
+#[cfg(feature = "aws")]
 mod sns;
 #[cfg(feature = "aws")]
 mod sqs;
@@ -26,6 +28,7 @@ use sessionwarden_machine::ids::{AccountId, Now};
 #[cfg(feature = "aws")]
 pub use self::{
     cloudwatch::CloudWatch,
+    parking::ParkedQueue,
     sns::{Configs, SnsTopics, TopicTemplate, TopicTemplateError},
     sqs::{Queues, SqsWakeUps},
 };

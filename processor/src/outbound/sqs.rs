@@ -11,8 +11,8 @@ use aws_config::{SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_sqs::{
     Client, config,
     types::{
-        ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
-        MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+        ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
+        QueueAttributeName, SendMessageBatchRequestEntry,
     },
 };
 use sessionwarden_machine::ids::Now;
@@ -20,6 +20,7 @@ use sessionwarden_machine::ids::Now;
 use super::{
     Delivered, Receipt, Received, Trace, Wake, WakeUps, delay_seconds,
     failure::{failed, meaning},
+    parking::{ParkedQueue, text},
 };
 use crate::ports::CallError;
 
@@ -29,8 +30,6 @@ const BATCH_MAX: usize = 10;
 const DELAY_SECONDS_MAX: u16 = 900;
 /// How long a call can wait for a message ("ReceiveMessage").
 const WAIT_SECONDS_MAX: u8 = 20;
-/// How much of a parked message is kept, in bytes: with its attributes it fits into any queue.
-const PARKED_BYTES_MAX: usize = 200 * 1_024;
 /// What an answer may take beyond the time that SQS itself waits.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -66,13 +65,15 @@ impl Queues {
 #[derive(Clone, Debug)]
 pub struct SqsWakeUps {
     client: Client,
+    parked: ParkedQueue,
     queues: Queues,
 }
 
 impl SqsWakeUps {
     /// Uses these queues with this configuration's region, credentials and time limits.
     pub fn new(config: &SdkConfig, queues: Queues) -> Self {
-        Self { client: Client::new(config), queues }
+        let client = Client::new(config);
+        Self { parked: ParkedQueue::with(client.clone(), Arc::clone(&queues.parked)), client, queues }
     }
 
     /// Looks whether both queues are there, and names those that cannot be used.
@@ -124,21 +125,11 @@ impl SqsWakeUps {
     /// Puts a message away, and then deletes it. One that cannot be put away comes again.
     async fn park(&self, message: &Message, reason: &str) -> Result<(), CallError> {
         let body = message.body().unwrap_or_default();
-        let kept = &body[..body.floor_char_boundary(PARKED_BYTES_MAX)];
         let id = message.message_id().unwrap_or_default();
         tracing::warn!(message = id, reason, "a message is parked");
-        let mut call = self.client.send_message().queue_url(&*self.queues.parked);
-        // A message has a text, and an attribute a value.
-        call = call.message_body(if kept.is_empty() { "(empty)" } else { kept });
         let bytes = body.len().to_string();
-        // Characters that a message must not have ("SendMessage") would keep it from being put away for ever.
-        let reason = reason.replace(|one: char| one.is_control() || matches!(one, '\u{fffe}' | '\u{ffff}'), " ");
-        for (name, value) in [("source", "wake-ups"), ("reason", &*reason), ("message_id", id), ("bytes", &bytes)] {
-            if !value.is_empty() {
-                call = call.message_attributes(name, text(value)?);
-            }
-        }
-        call.send().await.map_err(|error| failed("SendMessage", &error))?;
+        let attributes = [("source", "wake-ups"), ("reason", reason), ("message_id", id), ("bytes", &*bytes)];
+        self.parked.put(body, attributes).await?;
         self.delete(&[Receipt(message.receipt_handle().unwrap_or_default().into())]).await
     }
 }
@@ -231,11 +222,6 @@ fn times(message: &Message) -> u32 {
     let counts: Option<&HashMap<_, _>> = message.attributes();
     let count = counts.and_then(|counts| counts.get(&MessageSystemAttributeName::ApproximateReceiveCount));
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
-}
-
-fn text(value: &str) -> Result<MessageAttributeValue, CallError> {
-    let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
-    attribute.map_err(|_| CallError::Unknown)
 }
 
 /// Whole seconds within what a visibility may be.

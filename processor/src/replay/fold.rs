@@ -239,8 +239,9 @@ impl<'a> Fold<'a> {
             file: self.file.clone(),
             record: at.record,
             byte: at.byte,
-            sequence: None,
             reason: poison.to_string(),
+            bytes: None,
+            stream: None,
             content: keep.then(|| value.to_owned()),
         });
     }

@@ -244,11 +244,11 @@ fn number(files: &[InputFile], mut all: Vec<ChunkCounts>, work: &Work<'_>, bytes
         let file = files[one.chunk.file].name();
         if untold > 0 {
             let reason = format!("{untold} more records could not be read; too many to name each");
-            parked.push(Parked { file: file.clone(), record: 0, byte: 0, reason, sequence: None, content: None });
+            parked.push(Parked::of_file(file.clone(), 0, reason));
         }
         if let Some(truncated) = one.truncated {
             let (byte, reason) = (truncated.byte, truncated.to_string());
-            parked.push(Parked { file, record: 0, byte, reason, sequence: None, content: None });
+            parked.push(Parked::of_file(file, byte, reason));
         }
     }
     (totals, parked)

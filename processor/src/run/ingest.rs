@@ -7,6 +7,7 @@ use sessionwarden_machine::{
     decode::{Decoded, Decoder, Observation, Piece, Poison, Splitter, What},
     ids::{EventId, EventTime, Names, Now, Subject, ThingKind},
     incident::{changed_thing, incidents_of},
+    lease::ShardId,
     posture::sessions_of_key,
     session::{Input, Rules, SessionEvent},
 };
@@ -15,8 +16,9 @@ use sessionwarden_store::Store;
 use super::source::{Candidate, Look, Position};
 use crate::{
     handle::{HandleError, Handler, Inbox, News},
-    input::{Parked, ParkedError, Parking, RecordAt},
+    input::{Parked, ParkedError, Parking, RecordAt, StreamPlace},
     ports::Hands,
+    stream::Record,
 };
 
 /// How many event ids are remembered for counting repetitions; beyond that a repetition counts as relevant.
@@ -35,37 +37,80 @@ pub enum IngestError {
     Parked(#[from] ParkedError),
 }
 
+/// Where candidates come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// A file of this name.
+    File(&'a str),
+    /// A shard.
+    Shard {
+        /// The stream's name.
+        stream: &'a str,
+        /// The shard.
+        shard: &'a ShardId,
+        /// What was read; a candidate's number counts these, from 1.
+        records: &'a [Record],
+    },
+}
+
+impl<'a> From<&'a str> for Origin<'a> {
+    fn from(file: &'a str) -> Self {
+        Self::File(file)
+    }
+}
+
+impl Origin<'_> {
+    /// A part of a record that could not be read.
+    fn parked(&self, RecordAt { record, byte }: RecordAt, reason: String, content: &[u8]) -> Parked {
+        let content = Some(content.to_owned());
+        match *self {
+            Self::File(file) => {
+                Parked { file: file.to_owned(), record, byte, reason, bytes: None, stream: None, content }
+            }
+            Self::Shard { stream, shard, records } => {
+                let found = record.checked_sub(1).and_then(|at| records.get(usize::try_from(at).ok()?));
+                let sequence = found.map_or("0", |record| record.sequence.as_str());
+                let file = format!("{stream}/{shard}/{sequence}");
+                let place =
+                    StreamPlace { stream: stream.into(), shard: Arc::clone(&shard.0), sequence: sequence.into() };
+                Parked { file, record: 1, byte, reason, bytes: None, stream: Some(place), content }
+            }
+        }
+    }
+}
+
 /// Takes records in.
 pub struct Ingest {
     decoder: Decoder,
     names: Names,
     events: HashSet<EventId, FixedState>,
-    parked: Parking,
+    parking: Parking,
     /// What was parked in this run, the first hundred.
     pub parked_list: Vec<Parked>,
 }
 
 impl Ingest {
-    /// Parks what cannot be read in `parked`.
-    pub fn new(parked: Parking) -> Self {
+    /// Parks what cannot be read in `parking`.
+    pub fn new(parking: impl Into<Parking>) -> Self {
         Self {
             decoder: Decoder::default(),
             names: Names::default(),
             events: HashSet::default(),
-            parked,
+            parking: parking.into(),
             parked_list: Vec::new(),
         }
     }
 
-    /// Takes `candidates` of `file` in, does everything that follows, and adds to `position` what became of them.
+    /// Takes `candidates` in, does everything that follows, and adds to `position` what became of them.
     pub async fn take<S: Store, H: Hands>(
         &mut self,
         handler: &mut Handler<S, H>,
-        file: &str,
+        origin: impl Into<Origin<'_>>,
         candidates: &[Candidate],
         position: &mut Position,
         now: Now,
     ) -> Result<(), IngestError> {
+        let origin = origin.into();
         let mut inbox = Inbox::new();
         let (mut things, mut logs) = (Vec::new(), Vec::new());
         let mut newest: Option<EventTime> = None;
@@ -87,8 +132,8 @@ impl Ingest {
                     Found::Ignored => position.ignored += 1,
                     Found::Unreadable { bytes, begin, why } => {
                         let at = RecordAt { byte: candidate.at.byte + begin as u64, ..candidate.at };
-                        let sequence = candidate.sequence.clone();
-                        self.park(file, (at, sequence), bytes, why.to_string(), position).await?;
+                        position.poison += 1;
+                        self.park(origin.parked(at, why.to_string(), bytes)).await?;
                     }
                 }
             }
@@ -108,7 +153,7 @@ impl Ingest {
             }
         }
         if position.poison > before.poison {
-            self.parked.sync().await?;
+            self.parking.sync().await?;
         }
         handler.metrics.records_relevant(position.relevant - before.relevant);
         handler.metrics.records_duplicate(position.duplicate - before.duplicate);
@@ -152,20 +197,18 @@ impl Ingest {
         }
     }
 
-    async fn park(
-        &mut self,
-        file: &str,
-        (RecordAt { record, byte }, sequence): (RecordAt, Option<Arc<str>>),
-        content: &[u8],
-        reason: String,
-        position: &mut Position,
-    ) -> Result<(), ParkedError> {
-        position.poison += 1;
-        let parked = Parked { file: file.to_owned(), record, byte, sequence, reason, content: Some(content.to_owned()) };
+    /// Keeps something that could not be read; it is durable after the next sync.
+    async fn park(&mut self, parked: Parked) -> Result<(), ParkedError> {
         tracing::warn!(%parked, "parked");
-        self.parked.park(&parked).await?;
+        self.parking.park(&parked).await?;
         self.list(parked);
         Ok(())
+    }
+
+    /// Parks a record unread; it is durable on return.
+    pub async fn park_record(&mut self, parked: Parked) -> Result<(), ParkedError> {
+        self.park(parked).await?;
+        self.parking.sync().await
     }
 
     fn list(&mut self, parked: Parked) {
@@ -176,19 +219,12 @@ impl Ingest {
     }
 
     /// Parks a file that could not be read to its end; `again` where an earlier run has told that already.
-    pub async fn park_file(
-        &mut self,
-        file: &str,
-        byte: u64,
-        reason: String,
-        again: bool,
-    ) -> Result<(), ParkedError> {
-        let parked = Parked { file: file.to_owned(), record: 0, byte, sequence: None, reason, content: None };
-        tracing::warn!(%parked, "parked");
+    pub async fn park_file(&mut self, file: &str, byte: u64, reason: String, again: bool) -> Result<(), ParkedError> {
+        let parked = Parked::of_file(file.to_owned(), byte, reason);
         if !again {
-            self.parked.park(&parked).await?;
-            self.parked.sync().await?;
+            return self.park_record(parked).await;
         }
+        tracing::warn!(%parked, "parked");
         self.list(parked);
         Ok(())
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub use board::{Board, SharedBoard};
-pub use ingest::{Ingest, IngestError};
+pub use ingest::{Ingest, IngestError, Origin};
 pub use source::{Batch, Candidate, Head, Look, Position, SourceReader, checkpoint_name};
 pub use summarize::summarize;
 
@@ -190,7 +190,6 @@ async fn next_batch(source: &mut Source, tick: &mut tokio::time::Interval) -> Op
             let candidates = events.into_iter().enumerate().map(|(at, bytes)| Candidate {
                 bytes,
                 at: RecordAt { record: at as u64 + 1, byte: 0 },
-                sequence: None,
                 look: Look::Whole,
                 known: false,
             });
@@ -221,9 +220,10 @@ async fn take<S: Store, H: Hands>(
         0 => tracing::Span::none(),
         records => tracing::info_span!("batch", file = %batch.file, records),
     };
-    ingest.take(handler, &batch.file, &batch.candidates, position, now()).instrument(span).await?;
+    ingest.take(handler, &*batch.file, &batch.candidates, position, now()).instrument(span).await?;
     if let Some(reason) = batch.failure {
-        ingest.park_file(&batch.file, batch.bytes, reason, position.failed_at == Some(batch.bytes)).await?;
+        let again = position.failed_at == Some(batch.bytes);
+        ingest.park_file(&batch.file, batch.bytes, reason, again).await?;
         position.failed_at = Some(batch.bytes);
         handler.board.lock().notice(now(), HappeningKind::Parked, format!("{} cannot be read on", batch.file));
     }

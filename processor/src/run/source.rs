@@ -98,8 +98,6 @@ pub struct Candidate {
     pub bytes: Vec<u8>,
     /// Where it stands.
     pub at: RecordAt,
-    /// Its sequence number, where it came from a stream.
-    pub sequence: Option<Arc<str>>,
     /// How it looks.
     pub look: Look,
     /// An earlier run has handled it: it is passed again so that its repetitions are known.
@@ -316,7 +314,7 @@ impl OpenFile {
                 && simdutf8::basic::from_utf8(value).is_ok();
             if !irrelevant {
                 let at = RecordAt { record: self.values, byte: self.bytes + range.start as u64 };
-                batch.candidates.push(Candidate { bytes: value.to_vec(), at, sequence: None, look, known });
+                batch.candidates.push(Candidate { bytes: value.to_vec(), at, look, known });
             } else if !known {
                 batch.ignored += 1;
             }

@@ -1,12 +1,12 @@
 //! The stream in Kinesis, read by polling.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use aws_sdk_kinesis::{
     Client, Config,
     config::{http::HttpResponse, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
-    types::{HashKeyRange, ShardIteratorType},
+    types::{self, ChildShard, HashKeyRange, ShardIteratorType},
 };
 use aws_smithy_types::DateTime;
 use sessionwarden_machine::{
@@ -14,7 +14,7 @@ use sessionwarden_machine::{
     lease::{HashRange, ListedShard, ReadFrom, SequenceNumber, ShardId},
 };
 
-use super::{EventStream, Reading, Record, ShardIterator, StreamError};
+use super::{EventStream, Reading, Record, StreamError};
 
 /// How many pages a list of shards may have. A longer one is no answer.
 const PAGES_MAX: usize = 1_000;
@@ -37,11 +37,15 @@ impl KinesisSettings {
     }
 }
 
-/// A stream in Kinesis.
+/// A place in a shard, as the stream keeps it. It is good for five minutes ("GetShardIterator").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardIterator(Arc<str>);
+
+/// A stream in Kinesis, read by polling.
 #[derive(Clone, Debug)]
 pub struct KinesisStream {
-    client: Client,
-    settings: Arc<KinesisSettings>,
+    pub(super) client: Client,
+    pub(super) settings: Arc<KinesisSettings>,
 }
 
 impl KinesisStream {
@@ -56,6 +60,8 @@ impl KinesisStream {
 }
 
 impl EventStream for KinesisStream {
+    type Place = ShardIterator;
+
     async fn shards(&self) -> Result<Vec<ListedShard>, StreamError> {
         let (mut shards, mut token) = (Vec::new(), None::<String>);
         for _ in 0..PAGES_MAX {
@@ -85,13 +91,7 @@ impl EventStream for KinesisStream {
     }
 
     async fn open(&self, shard: &ShardId, from: &ReadFrom) -> Result<ShardIterator, StreamError> {
-        let (kind, number, time) = match from {
-            ReadFrom::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
-            ReadFrom::Latest => (ShardIteratorType::Latest, None, None),
-            ReadFrom::AtTimestamp(at) => (ShardIteratorType::AtTimestamp, None, Some(DateTime::from_millis(at.0))),
-            ReadFrom::At(number) => (ShardIteratorType::AtSequenceNumber, Some(number), None),
-            ReadFrom::After(number) => (ShardIteratorType::AfterSequenceNumber, Some(number), None),
-        };
+        let (kind, number, time) = position(from);
         let asked = self
             .client
             .get_shard_iterator()
@@ -109,35 +109,58 @@ impl EventStream for KinesisStream {
         Ok(ShardIterator(place.into()))
     }
 
-    async fn read(&self, place: &ShardIterator) -> Result<Reading, StreamError> {
+    async fn read(&self, place: &mut ShardIterator) -> Result<Reading, StreamError> {
         let asked = self.client.get_records().shard_iterator(&*place.0).limit(i32::from(self.settings.records_max));
         let answer = asked.send().await.map_err(|error| match failed_with(&error) {
             // An iterator that is not taken never will be; another one goes on at the same place.
             ("InvalidArgumentException", why) => StreamError::Expired(why),
             _ => failed(&error),
         })?;
-        let mut children = Vec::new();
-        for child in answer.child_shards() {
-            let parents = child.parent_shards().iter().map(String::as_str);
-            children.push(listed(child.shard_id(), parents, child.hash_key_range())?);
-        }
-        let records = answer.records.into_iter().map(|record| {
-            let sequence = SequenceNumber::parse(&record.sequence_number);
-            let arrived = record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok()).map(EventTime);
-            Ok(Record {
-                sequence: sequence.map_err(|error| StreamError::Unknown(error.to_string()))?,
-                partition_key: record.partition_key.unwrap_or_default().into(),
-                arrived,
-                data: record.data.into_inner(),
-            })
-        });
-        Ok(Reading {
-            records: records.collect::<Result<_, _>>()?,
-            next: answer.next_shard_iterator.map(|place| ShardIterator(place.into())),
+        let reading = Reading {
+            children: became(answer.child_shards())?,
+            records: answer.records.into_iter().map(record).collect::<Result<_, _>>()?,
+            ended: answer.next_shard_iterator.is_none(),
             behind_ms: answer.millis_behind_latest.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
-            children,
-        })
+        };
+        if let Some(next) = answer.next_shard_iterator {
+            place.0 = next.into();
+        }
+        Ok(reading)
     }
+}
+
+/// How Kinesis names a place.
+pub(super) fn position(from: &ReadFrom) -> (ShardIteratorType, Option<&SequenceNumber>, Option<DateTime>) {
+    match from {
+        ReadFrom::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
+        ReadFrom::Latest => (ShardIteratorType::Latest, None, None),
+        ReadFrom::AtTimestamp(at) => (ShardIteratorType::AtTimestamp, None, Some(DateTime::from_millis(at.0))),
+        ReadFrom::At(number) => (ShardIteratorType::AtSequenceNumber, Some(number), None),
+        ReadFrom::After(number) => (ShardIteratorType::AfterSequenceNumber, Some(number), None),
+    }
+}
+
+pub(super) fn sequence(digits: &str) -> Result<SequenceNumber, StreamError> {
+    SequenceNumber::parse(digits).map_err(|error| StreamError::Unknown(error.to_string()))
+}
+
+pub(super) fn record(record: types::Record) -> Result<Record, StreamError> {
+    let arrived = record.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok()).map(EventTime);
+    Ok(Record {
+        sequence: sequence(&record.sequence_number)?,
+        partition_key: record.partition_key.unwrap_or_default().into(),
+        arrived,
+        data: record.data.into_inner(),
+    })
+}
+
+/// What a shard became.
+pub(super) fn became(children: &[ChildShard]) -> Result<Vec<ListedShard>, StreamError> {
+    let child = |child: &ChildShard| {
+        let parents = child.parent_shards().iter().map(String::as_str);
+        listed(child.shard_id(), parents, child.hash_key_range())
+    };
+    children.iter().map(child).collect()
 }
 
 fn listed<'a>(
@@ -154,9 +177,10 @@ fn listed<'a>(
 }
 
 /// The service's code, empty where there is none, and a text for people.
-fn failed_with<E>(error: &SdkError<E, HttpResponse>) -> (&str, String)
+pub(super) fn failed_with<E, R>(error: &SdkError<E, R>) -> (&str, String)
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: fmt::Debug,
 {
     let code = error.code().unwrap_or_default();
     let why = match error {
@@ -166,7 +190,7 @@ where
     (code, format!("{code}: {why:.500}"))
 }
 
-fn failed<E>(error: &SdkError<E, HttpResponse>) -> StreamError
+pub(super) fn failed<E>(error: &SdkError<E, HttpResponse>) -> StreamError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -175,7 +199,7 @@ where
 }
 
 /// What a code means ("Amazon Kinesis Data Streams Service API Reference": errors of each operation, "Common Errors").
-fn sorted(code: &str, status: Option<u16>, why: String) -> StreamError {
+pub(super) fn sorted(code: &str, status: Option<u16>, why: String) -> StreamError {
     match (code, status) {
         (
             "ProvisionedThroughputExceededException"

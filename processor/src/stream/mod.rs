@@ -4,10 +4,14 @@
 //! its own, which reads, hands on and reads again, so that what is under way is bounded by one answer of the stream.
 
 #[cfg(feature = "aws")]
+mod fan_out;
+#[cfg(feature = "aws")]
 mod kinesis;
 mod reader;
 mod settings;
 mod sink;
+#[cfg(feature = "aws")]
+mod source;
 mod status;
 mod table;
 mod worker;
@@ -20,7 +24,12 @@ use sessionwarden_machine::{
 };
 
 #[cfg(feature = "aws")]
-pub use self::kinesis::{KinesisSettings, KinesisStream};
+pub use self::{
+    fan_out::{FanOutError, FanOutSettings, FanOutStream, Subscription},
+    kinesis::{KinesisSettings, KinesisStream, ShardIterator},
+    source::{Kinesis, KinesisPlace, ReadBy},
+};
+pub(crate) use self::sink::RECORD_BYTES_MAX;
 pub use self::{
     settings::{BadWorkerSettings, Clock, SystemClock, WorkerSettings},
     sink::{RecordSink, SinkError, Unfit},
@@ -28,10 +37,6 @@ pub use self::{
     table::LeaseTable,
     worker::{Stopped, StreamGone, Worker},
 };
-
-/// A place in a shard, as the stream keeps it. It is good for some minutes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardIterator(pub Arc<str>);
 
 /// One record.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,8 +62,8 @@ impl std::fmt::Debug for Record {
 pub struct Reading {
     /// The records, in the shard's order.
     pub records: Vec<Record>,
-    /// Where to read on; `None` once the shard has ended.
-    pub next: Option<ShardIterator>,
+    /// Whether the shard has ended: nothing follows these records.
+    pub ended: bool,
     /// How far the place is behind the newest record, in milliseconds.
     pub behind_ms: u64,
     /// At the end of the shard: what it became, where the stream tells.
@@ -71,8 +76,8 @@ pub enum StreamError {
     /// Too many calls, or too much read; later it works.
     #[error("throttled: {0}")]
     Throttled(String),
-    /// The iterator is not good any more.
-    #[error("the iterator has expired: {0}")]
+    /// The place is not good any more; another one goes on where it stood.
+    #[error("the place has expired: {0}")]
     Expired(String),
     /// The stream does not take the sequence number: what follows it is not there any more.
     #[error("the place is not in the shard any more: {0}")]
@@ -90,6 +95,9 @@ pub enum StreamError {
 
 /// A stream of records in shards.
 pub trait EventStream: Send + Sync + 'static {
+    /// A place in a shard. What it holds open ends when it is dropped.
+    type Place: Send;
+
     /// All shards that still have records, closed ones included: the complete list, or an error.
     fn shards(&self) -> impl Future<Output = Result<Vec<ListedShard>, StreamError>> + Send;
 
@@ -97,9 +105,15 @@ pub trait EventStream: Send + Sync + 'static {
     fn retention_ms(&self) -> impl Future<Output = Result<u64, StreamError>> + Send;
 
     /// A place in a shard.
-    fn open(&self, shard: &ShardId, from: &ReadFrom)
-    -> impl Future<Output = Result<ShardIterator, StreamError>> + Send;
+    fn open(&self, shard: &ShardId, from: &ReadFrom) -> impl Future<Output = Result<Self::Place, StreamError>> + Send;
 
-    /// What stands at the place.
-    fn read(&self, place: &ShardIterator) -> impl Future<Output = Result<Reading, StreamError>> + Send;
+    /// What stands at the place, which moves on behind it. An error leaves the place where it was. A reading that is
+    /// dropped may have moved it.
+    fn read(&self, place: &mut Self::Place) -> impl Future<Output = Result<Reading, StreamError>> + Send;
+
+    /// Whether a reading waits for records by itself, so that the next one may follow at once. Where it does not, the
+    /// reader pauses in between.
+    fn waits(&self) -> bool {
+        false
+    }
 }

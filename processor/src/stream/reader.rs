@@ -15,9 +15,7 @@ use sessionwarden_machine::{
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Clock, EventStream, Reading, Record, RecordSink, ShardIterator, ShardStatus, StreamError, Unfit, WorkerSettings,
-};
+use super::{Clock, EventStream, Reading, Record, RecordSink, ShardStatus, StreamError, Unfit, WorkerSettings};
 
 /// The first wait before something that failed is tried again, in milliseconds. It doubles up to the settings' limit.
 const RETRY_MS: u64 = 50;
@@ -67,14 +65,14 @@ pub(super) struct ShardReader<E, R, C> {
 }
 
 /// Where the reader stands.
-struct Course {
+struct Course<P> {
     from: ReadFrom,
-    place: Option<ShardIterator>,
+    place: Option<P>,
     watch: TrimWatch,
     wait_ms: u64,
 }
 
-impl Course {
+impl<P> Course<P> {
     fn at(from: ReadFrom) -> Self {
         Self { watch: TrimWatch::new(&from), from, place: None, wait_ms: 0 }
     }
@@ -99,17 +97,11 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
             };
             let wait_ms = match reading {
                 Ok(reading) => {
-                    let found = reading.records.len();
-                    let place = reading.next.clone();
-                    if !self.take_in(reading, &mut course, opened).await {
+                    let (found, ended) = (reading.records.len(), reading.ended);
+                    if !self.take_in(reading, &mut course, opened).await || ended {
                         return;
                     }
-                    if place.is_none() {
-                        return;
-                    }
-                    let poll_ms = self.settings.poll_ms;
-                    let idle_ms = course.wait_ms.saturating_mul(2).clamp(poll_ms, self.settings.poll_idle_ms_max);
-                    course.wait_ms = if found > 0 { poll_ms } else { idle_ms };
+                    course.wait_ms = self.pause_ms(found, course.wait_ms);
                     course.wait_ms.saturating_sub(self.clock.mono().since_ms(begun))
                 }
                 Err(error) => self.failed(&error, &mut course, opened),
@@ -121,16 +113,26 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
         }
     }
 
-    async fn read(&self, course: &mut Course) -> Result<Reading, StreamError> {
-        let place = match course.place.clone() {
+    /// The time from the beginning of a reading with so many records to the next one, in milliseconds.
+    fn pause_ms(&self, found: usize, before_ms: u64) -> u64 {
+        let poll_ms = self.settings.poll_ms;
+        match found {
+            _ if self.stream.waits() => 0,
+            0 => before_ms.saturating_mul(2).clamp(poll_ms, self.settings.poll_idle_ms_max),
+            _ => poll_ms,
+        }
+    }
+
+    async fn read(&self, course: &mut Course<E::Place>) -> Result<Reading, StreamError> {
+        let place = match &mut course.place {
             Some(place) => place,
-            None => course.place.insert(self.stream.open(&self.shard, &course.from).await?).clone(),
+            None => course.place.insert(self.stream.open(&self.shard, &course.from).await?),
         };
-        self.stream.read(&place).await
+        self.stream.read(place).await
     }
 
     /// Hands the records on and notes the answer. False where there is nothing more to do.
-    async fn take_in(&self, reading: Reading, course: &mut Course, opened: EventTime) -> bool {
+    async fn take_in(&self, reading: Reading, course: &mut Course<E::Place>, opened: EventTime) -> bool {
         {
             let mut shared = lock(&self.shared);
             shared.progress.made(self.clock.mono());
@@ -140,13 +142,12 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
         if !self.hand_on(&reading.records).await {
             return false;
         }
-        let Some(next) = reading.next else {
+        if reading.ended {
             let mut shared = lock(&self.shared);
             shared.checkpointer.end();
             shared.children = reading.children;
             return true;
-        };
-        course.place = Some(next);
+        }
         if course.watch.answered(reading.records.len(), reading.behind_ms, self.retention_ms) {
             self.go_on(Interruption::Trimmed, course, opened);
         }
@@ -154,7 +155,7 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
     }
 
     /// What to do about an error; how long to wait, in milliseconds.
-    fn failed(&self, error: &StreamError, course: &mut Course, opened: EventTime) -> u64 {
+    fn failed(&self, error: &StreamError, course: &mut Course<E::Place>, opened: EventTime) -> u64 {
         {
             let mut shared = lock(&self.shared);
             if shared.status.error.is_none() {
@@ -179,7 +180,7 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
     }
 
     /// Finds the place to read on from.
-    fn go_on(&self, why: Interruption, course: &mut Course, opened: EventTime) {
+    fn go_on(&self, why: Interruption, course: &mut Course<E::Place>, opened: EventTime) {
         let mut shared = lock(&self.shared);
         let last = shared.checkpointer.last().cloned();
         let known = last.clone().map_or_else(|| self.checkpoint.clone(), Checkpoint::Sequence);

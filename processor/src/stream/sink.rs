@@ -5,7 +5,7 @@ use sessionwarden_machine::lease::ShardId;
 use super::Record;
 
 /// What is larger is parked, in bytes. EventBridge's events are a quarter of that at the most.
-const RECORD_BYTES_MAX: usize = 1 << 20;
+pub(crate) const RECORD_BYTES_MAX: usize = 1 << 20;
 /// How an aggregated record of the Kinesis Producer Library begins.
 const AGGREGATED: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
 

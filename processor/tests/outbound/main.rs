@@ -5,6 +5,7 @@
 
 mod metrics;
 mod notify;
+mod parking;
 mod wake_ups;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};

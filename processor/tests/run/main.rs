@@ -6,6 +6,7 @@ mod evidence;
 mod hands;
 mod hands_that_fail;
 mod order;
+mod parked;
 mod races;
 mod scenarios;
 mod stage;

@@ -12,7 +12,7 @@ use sessionwarden::{
     effects::Reports,
     feed::FeedFile,
     handle::{Handler, State},
-    input::{ParkedFile, Parking, RecordAt},
+    input::{ParkedFile, RecordAt},
     local::{DemonstrationSource, LocalOrganization, demonstration, quicken},
     metrics::Metrics,
     policy,
@@ -66,7 +66,7 @@ impl<S: Store + Clone, H: Port> Stage<S, H> {
         let verdicts = Verdicts::new(judge());
         let reports = Reports::new(feed, audit);
         let handler = Handler::new(store.clone(), hands, settings, verdicts, reports, metrics.clone(), board);
-        let ingest = Ingest::new(Parking::file(ParkedFile::append(&folder.join("parked.jsonl")).unwrap()));
+        let ingest = Ingest::new(ParkedFile::append(&folder.join("parked.jsonl")).unwrap());
         Self { handler, ingest, metrics, store, folder: folder.to_owned(), position: Position::default() }
     }
 
@@ -76,7 +76,6 @@ impl<S: Store + Clone, H: Port> Stage<S, H> {
             .map(|bytes| Candidate {
                 bytes: bytes.clone(),
                 at: RecordAt { record: 1, byte: 0 },
-                sequence: None,
                 look: Look::Whole,
                 known: false,
             })

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -22,7 +23,8 @@ use sessionwarden::stream::{
 };
 use sessionwarden_machine::lease::{LeaseSettings, SequenceNumber, ShardId, WorkerId};
 use sessionwarden_store::DynamoDbLeases;
-use sessionwarden_testbed::{InProcess, StoreOptions, dynamodb, kinesis, quick_kinesis};
+use sessionwarden_testbed::{InProcess, StoreOptions, dynamodb};
+pub(crate) use sessionwarden_testbed::quick_kinesis as options;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
@@ -35,24 +37,39 @@ pub(crate) const STREAM: &str = "events";
 pub(crate) struct Bed {
     pub(crate) kinesis: Client,
     pub(crate) config: Config,
+    /// Where the stream's server listens.
+    pub(crate) address: SocketAddr,
     pub(crate) leases: DynamoDbLeases,
     pub(crate) rows: aws_sdk_dynamodb::Client,
     pub(crate) table: String,
-    _servers: [InProcess; 2],
+    _tables: InProcess,
+}
+
+pub(crate) async fn listen() -> (tokio::net::TcpListener, String) {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
 }
 
 impl Bed {
     pub(crate) async fn new(shards: i32) -> Self {
-        Self::with(shards, quick_kinesis()).await
+        Self::with(shards, options()).await
     }
 
     pub(crate) async fn with(shards: i32, options: StoreOptions) -> Self {
-        let stream_server = kinesis(options).unwrap();
+        Self::over(shards, ferrokinesis::create_app(options).0).await
+    }
+
+    /// With this server for the stream.
+    pub(crate) async fn over(shards: i32, app: axum::Router) -> Self {
+        let (listener, url) = listen().await;
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .endpoint_url(&stream_server.url)
+            .endpoint_url(url)
             .build();
         let kinesis = Client::from_conf(config.clone());
         let table_server = dynamodb().unwrap();
@@ -76,7 +93,7 @@ impl Bed {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        Self { kinesis, config, leases, rows, table, _servers: [stream_server, table_server] }
+        Self { kinesis, config, address, leases, rows, table, _tables: table_server }
     }
 
     pub(crate) fn stream(&self) -> KinesisStream {

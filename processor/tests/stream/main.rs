@@ -3,6 +3,8 @@
 
 mod bed;
 mod failures;
+mod fan_out;
 mod moving;
 mod ports;
+mod proxy;
 mod reading;

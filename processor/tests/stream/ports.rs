@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use sessionwarden::stream::{EventStream, LeaseTable, Reading, ShardIterator, StreamError};
+use sessionwarden::stream::{EventStream, LeaseTable, Reading, StreamError};
 use sessionwarden_machine::lease::{Answer, Lease, ListedShard, ReadFrom, ShardId, Write};
 use sessionwarden_store::StoreError;
 
@@ -30,6 +30,8 @@ pub(crate) struct StreamFaults {
 pub(crate) struct FaultyStream<E>(pub(crate) E, pub(crate) Arc<StreamFaults>);
 
 impl<E: EventStream> EventStream for FaultyStream<E> {
+    type Place = E::Place;
+
     async fn shards(&self) -> Result<Vec<ListedShard>, StreamError> {
         let mut shards = self.0.shards().await?;
         let unlisted = self.1.unlisted.lock().unwrap().clone();
@@ -41,7 +43,7 @@ impl<E: EventStream> EventStream for FaultyStream<E> {
         self.0.retention_ms().await
     }
 
-    async fn open(&self, shard: &ShardId, from: &ReadFrom) -> Result<ShardIterator, StreamError> {
+    async fn open(&self, shard: &ShardId, from: &ReadFrom) -> Result<E::Place, StreamError> {
         self.1.opened.lock().unwrap().push((shard.clone(), from.clone()));
         if matches!(from, ReadFrom::After(_)) {
             let error = self.1.opens_after.lock().unwrap().pop_front();
@@ -50,10 +52,14 @@ impl<E: EventStream> EventStream for FaultyStream<E> {
         self.0.open(shard, from).await
     }
 
-    async fn read(&self, place: &ShardIterator) -> Result<Reading, StreamError> {
+    async fn read(&self, place: &mut E::Place) -> Result<Reading, StreamError> {
         let error = self.1.reads.lock().unwrap().pop_front();
         error.map_or(Ok(()), Err)?;
         self.0.read(place).await
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits()
     }
 }
 
