@@ -1,4 +1,5 @@
-//! The audit trail: an append-only file of JSON lines, each of which carries the hash of the one before.
+//! The audit trail: JSON lines that are only ever appended, each of which carries the hash of the one before. They are
+//! kept in one file, or in objects of S3, each of which goes on where the one before it ended.
 //!
 //! A line is `{"seq":1,"at":"…","prev":"…","kind":"…","id":"…","body":…,"hash":"…"}`, in this order and without white
 //! space. `seq` counts from 1 and is the line's number; `hash` is the SHA-256, in hexadecimal, of the line without its
@@ -7,20 +8,27 @@
 //! The chain shows every change inside the file. It cannot show that the newest lines were cut off, nor that somebody
 //! computed the whole chain anew: for that, keep a head hash elsewhere and give it to [`verify`].
 
-use std::{
-    borrow::Cow,
-    fmt,
-    fs::File,
-    io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
-};
+mod file;
+#[cfg(feature = "aws")]
+mod objects;
+mod trail;
+mod verify;
+
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sessionwarden_machine::ids::Now;
 use sha2::{Digest, Sha256};
 
-use crate::feed::{FileError, lines::LineFile};
+#[cfg(feature = "aws")]
+pub use self::objects::{AuditObjects, ObjectsSettings};
+pub use self::{
+    file::AuditFile,
+    trail::AuditTrail,
+    verify::{Chain, FolderSummary, Summary, verify, verify_folder},
+};
+use crate::feed::FileError;
 
 /// The longest line, its line feed included.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -70,6 +78,30 @@ impl AuditEntry {
         }
         Ok(Self { at: at.to_string(), kind, id: id.to_string(), body })
     }
+
+    /// The day of its time in UTC, `yyyy/mm/dd`.
+    #[cfg(feature = "aws")]
+    fn day(&self) -> String {
+        self.at
+            .chars()
+            .take_while(|letter| *letter != 'T')
+            .map(|letter| if letter == '-' { '/' } else { letter })
+            .collect()
+    }
+
+    /// About how many bytes its line has: not less than it has, in all but absurd cases.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.get().len() + self.id.len() + 320
+    }
+
+    /// Refuses what no line can hold, before it is put beside the entries of others.
+    pub(crate) fn check(&self) -> Result<(), AuditError> {
+        // Each byte of an id is six at the most where it is escaped.
+        if self.bytes() + 5 * self.id.len() > LINE_BYTES_MAX {
+            seal(&mut Vec::new(), self, u64::MAX, NO_HASH)?;
+        }
+        Ok(())
+    }
 }
 
 /// Why an audit file cannot be written or does not verify.
@@ -97,6 +129,21 @@ pub enum AuditError {
         /// What is wrong with it.
         damage: Damage,
     },
+    /// There is nothing to verify.
+    #[error("{}: there is no file that ends in .jsonl, here or below", .0.display())]
+    NoObjects(PathBuf),
+    /// An object cannot be written, or what is there cannot be read. The entries may be in the trail nevertheless: they
+    /// can be appended again.
+    #[error("audit object {key}: {why}")]
+    Object {
+        /// The object.
+        key: String,
+        /// The service's answer.
+        why: String,
+    },
+    /// There is an object with other content where the next one belongs: another process writes under the same name.
+    #[error("audit object {0} is there already, with other content: does another process write under this name?")]
+    Taken(String),
     /// The remembered head hash is not in the file.
     #[error(
         "{}: none of its {records} records has the remembered head hash {head}: the end of the file was cut off or the \
@@ -143,19 +190,6 @@ pub enum Damage {
     Chain,
 }
 
-/// What a verified audit file holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// How many records.
-    pub records: u64,
-    /// The first record's time, RFC 3339.
-    pub first: Option<String>,
-    /// The last record's time, RFC 3339.
-    pub last: Option<String>,
-    /// The last record's hash; keep it elsewhere to notice a cut tail later. [`NO_HASH`] for an empty file.
-    pub head_hash: String,
-}
-
 #[derive(Serialize)]
 struct Unsealed<'a> {
     seq: u64,
@@ -186,141 +220,51 @@ struct Record<'a> {
     hash: Cow<'a, str>,
 }
 
-/// The audit file of the service. One writer at a time.
-#[derive(Debug)]
-pub struct AuditFile {
-    lines: LineFile,
+/// Where a chain goes on: behind so many records, the last of which has this hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
     records: u64,
-    head: String,
-    buffer: Vec<u8>,
+    hash: String,
 }
 
-impl AuditFile {
-    /// Opens or creates the file, cuts off a torn last line, and checks the last two records.
-    ///
-    /// # Errors
-    /// The file cannot be used, or its end does not verify: nothing is ever appended to a broken chain.
-    pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let lines = LineFile::open(path)?;
-        let last = lines.last_lines(2, 2 * LINE_BYTES_MAX as u64)?;
-        let mut tail = Tail::default();
-        for (at, line) in last.iter().enumerate() {
-            let first_in_file = at == 0 && last.len() < 2;
-            let opened = if at == 0 && !first_in_file { tail.adopt(line) } else { tail.follow(line) };
-            if let Err(damage) = opened {
-                verify(path, None)?;
-                return Err(AuditError::Broken { path: path.to_owned(), line: tail.records + 1, damage });
-            }
-        }
-        Ok(Self { lines, records: tail.records, head: tail.head, buffer: Vec::new() })
-    }
-
-    /// How many records the file has.
-    pub fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// The last record's hash, [`NO_HASH`] for an empty file.
-    pub fn head_hash(&self) -> &str {
-        &self.head
-    }
-
-    /// How many bytes of a torn last line were cut off at opening.
-    pub fn repaired_bytes(&self) -> u64 {
-        self.lines.repaired_bytes()
-    }
-
-    /// Appends the entries in one write: all of them or, on an error, none.
-    ///
-    /// # Errors
-    /// An entry is too long, or the write failed, for example on a full disk. The entries can be appended again.
-    pub fn append(&mut self, entries: &[AuditEntry]) -> Result<(), AuditError> {
-        self.buffer.clear();
-        let mut head = self.head.clone();
-        let mut seq = self.records;
+impl Head {
+    /// Writes the entries' lines, and returns where the chain goes on behind them.
+    fn seal<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        entries: impl IntoIterator<Item = &'a AuditEntry>,
+    ) -> Result<Self, AuditError> {
+        let mut head = self.clone();
         for entry in entries {
-            seq += 1;
-            head = seal(&mut self.buffer, entry, seq, &head)?;
+            head.records += 1;
+            head.hash = seal(out, entry, head.records, &head.hash)?;
         }
-        self.lines.append(&self.buffer)?;
-        self.records = seq;
-        self.head = head;
-        Ok(())
-    }
-
-    /// Returns once everything appended is on the disk.
-    ///
-    /// # Errors
-    /// The disk refused. What was appended since the last sync may be lost, so the file takes nothing more until it is
-    /// opened again.
-    pub fn sync(&mut self) -> Result<(), AuditError> {
-        Ok(self.lines.sync()?)
+        Ok(head)
     }
 }
 
-/// Verifies every record of a file, in one pass and in bounded memory.
-///
-/// `head` is a head hash remembered from earlier; one of the records must have it. With it a cut tail is noticed, and
-/// the file may have grown since.
-///
-/// # Errors
-/// The file cannot be read; or the first line that was changed, removed, inserted, moved or torn; or `head` is missing.
-/// Where a record was replaced by a well-formed one, the line after it is the first that shows it.
-pub fn verify(path: &Path, head: Option<&str>) -> Result<Summary, AuditError> {
-    let io = |doing| move |source| FileError::Io { doing, path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(256 * 1024, File::open(path).map_err(io("open"))?);
-    let mut tail = Tail::default();
-    let mut head_seen = head.is_none_or(|head| head == NO_HASH);
-    let mut first = None;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).map_err(io("read"))?;
-        if line.is_empty() {
-            break;
-        }
-        let followed = match line.pop() {
-            Some(b'\n') => tail.follow(&line),
-            _ if line.len() + 1 == LINE_BYTES_MAX => Err(Damage::TooLong),
-            _ => Err(Damage::Torn),
-        };
-        followed.map_err(|damage| AuditError::Broken { path: path.to_owned(), line: tail.records + 1, damage })?;
-        first = first.or_else(|| tail.at.clone());
-        head_seen |= head == Some(tail.head.as_str());
-    }
-    match head {
-        Some(head) if !head_seen => Err(AuditError::HeadMissing {
-            path: path.to_owned(),
-            head: head.to_owned(),
-            records: tail.records,
-            found: tail.head,
-        }),
-        _ => Ok(Summary { records: tail.records, first, last: tail.at, head_hash: tail.head }),
+impl Default for Head {
+    fn default() -> Self {
+        Self { records: 0, hash: NO_HASH.to_owned() }
     }
 }
 
 /// The end of a chain that verified so far.
+#[derive(Default)]
 struct Tail {
-    records: u64,
-    head: String,
+    head: Head,
     at: Option<String>,
-}
-
-impl Default for Tail {
-    fn default() -> Self {
-        Self { records: 0, head: NO_HASH.to_owned(), at: None }
-    }
 }
 
 impl Tail {
     /// Takes `line` for the next record.
     fn follow(&mut self, line: &[u8]) -> Result<(), Damage> {
         let (record, hash) = unseal(line)?;
-        let expected = self.records + 1;
+        let expected = self.head.records + 1;
         if record.seq != expected {
             return Err(Damage::Sequence { expected, found: record.seq });
         }
-        if record.prev != self.head {
+        if record.prev != self.head.hash {
             return Err(Damage::Chain);
         }
         self.take(&record, hash);
@@ -335,8 +279,7 @@ impl Tail {
     }
 
     fn take(&mut self, record: &Record<'_>, hash: &str) {
-        self.records = record.seq;
-        hash.clone_into(&mut self.head);
+        self.head = Head { records: record.seq, hash: hash.to_owned() };
         self.at = Some(record.at.clone().into_owned());
     }
 }

@@ -35,8 +35,9 @@ use crate::{
 const RACES_MAX: usize = 16;
 /// How many times results may cause further effects before the rest waits for its next due time.
 const ROUNDS_MAX: usize = 16;
-/// How long a closed session is remembered, in milliseconds: 35 days, where AWS keeps a session's history for 30.
-const TOMBSTONE_MS: i64 = 35 * 24 * 3_600_000;
+/// How long a session is kept after it was last saved, in milliseconds: 35 days, where AWS keeps a session's history
+/// for 30. What lives is saved much more often.
+const KEPT_MS: i64 = 35 * 24 * HOUR_MS;
 /// How many items are read side by side.
 const READS_AT_ONCE_MAX: usize = 32;
 const HOUR_MS: i64 = 3_600_000;
@@ -179,7 +180,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
             return Ok(());
         }
         let span = tracing::info_span!("handle", subjects = inbox.len());
-        let handled = self.handle_all(inbox, now).instrument(span).await;
+        // On the heap: whoever waits for this waits for a large future.
+        let handled = Box::pin(self.handle_all(inbox, now)).instrument(span).await;
         self.read.clear();
         handled
     }
@@ -266,15 +268,18 @@ impl<S: Store, H: Hands> Handler<S, H> {
             None => None,
         };
         let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
-        let (effects, due, depends, closed) = match &mut state {
+        let (effects, due, depends) = match &mut state {
             State::Session(session) => self.step_session(session, news, now),
             State::Account(account) => self.step_account(account, news, now),
             State::Incident(incident) => {
                 step_incident(incident, news);
                 let effects = incident.as_ref().map(|one| one.wanted(&self.settings)).unwrap_or_default();
-                (effects, None, Vec::new(), false)
+                (effects, None, Vec::new())
             }
         };
+        // Nothing is made of what is kept no more by the passing of time.
+        let gone = stored.is_none() && !news.iter().any(tells);
+        let (effects, due, depends) = if gone { (Vec::new(), None, Vec::new()) } else { (effects, due, depends) };
         // What is not yet done is due: whoever finds it after a crash does it.
         let undone = effects.iter().map(|effect| self.outlets.rests_until(effect.id(), now).unwrap_or(now)).min();
         let due = due.into_iter().chain(undone).min();
@@ -285,25 +290,24 @@ impl<S: Store, H: Hands> Handler<S, H> {
         };
         item.due = due.map(|at| Due { partition: partition(subject), at });
         item.depends = depends;
-        let kept_until = stored.as_ref().and_then(|old| old.expires);
-        item.expires = closed.then(|| kept_until.unwrap_or(now.plus_ms(TOMBSTONE_MS)));
+        item.expires = matches!(state, State::Session(_)).then(|| kept_until(now));
         let changed = match &stored {
+            // Not when it expires: that alone is not worth a write.
             Some(old) => {
                 item.rev = old.rev;
                 before.as_ref() != Some(&state) || old.due != item.due || old.depends != item.depends
             }
-            None => !matches!(state, State::Incident(None)),
+            None => !gone && !matches!(state, State::Incident(None)),
         };
         Ok(Stepped { before, state, effects, item, changed })
     }
 
-    #[allow(clippy::type_complexity)]
     fn step_session(
         &mut self,
         session: &mut Session,
         news: &[News],
         now: Now,
-    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, bool) {
+    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>) {
         for one in news {
             match one {
                 News::Session(input) => session.absorb(input.clone(), now),
@@ -318,16 +322,15 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let closed = matches!(session.phase(&verdict, &self.settings), Phase::Closed(_));
         let depends = session.seen.iter().filter(|_| !closed).flat_map(|seen| &seen.depends);
         let depends = depends.map(|thing| Arc::from(thing.to_string())).collect();
-        (effects, due, depends, closed)
+        (effects, due, depends)
     }
 
-    #[allow(clippy::type_complexity)]
     fn step_account(
         &mut self,
         account: &mut Account,
         news: &[News],
         now: Now,
-    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>, bool) {
+    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>) {
         self.note_lock(account);
         let fleet = self.fleet(account.account, now);
         let inputs = news.iter().filter_map(|one| match one {
@@ -338,7 +341,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let effects = account.step_all(inputs, now, &self.settings, fleet);
         // Before the save: accounts that are stepped together see each other's locks (I6).
         self.note_lock(account);
-        (effects, account.due_at(&self.settings), Vec::new(), false)
+        (effects, account.due_at(&self.settings), Vec::new())
     }
 
     fn note_lock(&mut self, account: &Account) {
@@ -372,7 +375,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let missing: Vec<Arc<str>> = keys.filter(|key| !self.read.contains_key(key)).collect();
         let store = &self.store;
         let read = stream::iter(missing).map(async |key| Ok((Arc::clone(&key), store.load(&key).await?)));
-        let read: Vec<_> = read.buffered(READS_AT_ONCE_MAX).try_collect::<Vec<_>>().await.map_err(HandleError::Store)?;
+        let read: Vec<_> =
+            read.buffered(READS_AT_ONCE_MAX).try_collect::<Vec<_>>().await.map_err(HandleError::Store)?;
         self.read.extend(read);
         Ok(())
     }
@@ -380,6 +384,15 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// Forgets what was read: the next look reads anew.
     pub(crate) fn forget_read(&mut self) {
         self.read.clear();
+    }
+}
+
+/// Whether this news alone makes a subject known.
+fn tells(news: &News) -> bool {
+    match news {
+        News::Session(input) => matches!(input, Input::Event(_) | Input::Gathered(_)),
+        News::Account(_) | News::Incident(_) => true,
+        News::Done(_) | News::Wake => false,
     }
 }
 
@@ -398,6 +411,12 @@ pub fn read(subject: &Subject, item: &Item) -> Result<State, ItemError> {
         Subject::Account(_) => State::Account(item.decode()?),
         Subject::Incident(_) => State::Incident(item.decode()?),
     })
+}
+
+/// In whole hours, so that a save seldom moves the entry by which a store finds what expired.
+fn kept_until(now: Now) -> Now {
+    let until = now.plus_ms(KEPT_MS);
+    until.plus_ms(HOUR_MS - until.0.rem_euclid(HOUR_MS))
 }
 
 /// Whose round of looks a subject belongs to.

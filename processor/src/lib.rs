@@ -9,6 +9,7 @@ pub mod console;
 pub mod effects;
 pub mod feed;
 pub mod fleet;
+pub mod forgotten;
 pub mod handle;
 pub mod input;
 pub mod local;

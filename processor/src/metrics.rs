@@ -154,12 +154,8 @@ const ACCOUNTS_REFUSED: MetricDef = gauge(
     "{account}",
     "Accounts whose role could not be assumed at the last try: nothing is seen of their sessions.",
 );
-const ADOPTED: MetricDef = counter(
-    "sessionwarden_sessions_adopted_total",
-    "{session}",
-    &[],
-    "Sessions found alive that no event announced.",
-);
+const ADOPTED: MetricDef =
+    counter("sessionwarden_sessions_adopted_total", "{session}", &[], "Sessions found alive that no event announced.");
 const STARTED: MetricDef = counter(
     "sessionwarden_sessions_announced_total",
     "{session}",

@@ -126,9 +126,9 @@ impl<T: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organizat
 /// What many share answers as its content does.
 mod shared {
     use super::{
-        AccountId, Arc, BTreeMap, BTreeSet, Bucket, CallError, Cluster, Described, Document, Documents, Guards, Identities,
-        Identity, Key, Life, LogObject, LogPlaces, LogStream, Logs, Network, Node, Nodes, Organization, SessionKey, Sessions,
-        Who,
+        AccountId, Arc, BTreeMap, BTreeSet, Bucket, CallError, Cluster, Described, Document, Documents, Guards,
+        Identities, Identity, Key, Life, LogObject, LogPlaces, LogStream, Logs, Network, Node, Nodes, Organization,
+        SessionKey, Sessions, Who,
     };
 
     type Answer<T> = Result<T, CallError>;
@@ -202,7 +202,13 @@ mod shared {
             T::object(self, bucket, key).await
         }
 
-        async fn stream(&self, account: AccountId, region: &str, group: &str, stream: &str) -> Answer<Option<LogStream>> {
+        async fn stream(
+            &self,
+            account: AccountId,
+            region: &str,
+            group: &str,
+            stream: &str,
+        ) -> Answer<Option<LogStream>> {
             T::stream(self, account, region, group, stream).await
         }
     }

@@ -12,6 +12,7 @@ use sessionwarden_store::Store;
 
 use crate::{
     effects::{Question, Survey, gather, limit_of, within},
+    forgotten::forgotten,
     handle::{HandleError, Handler, Inbox, News, State},
     ports::Hands,
 };
@@ -63,6 +64,22 @@ impl<S: Store, H: Hands> Handler<S, H> {
         self.board.lock().overdue(oldest);
         let subjects = overdue.iter().filter_map(|item| item.key.parse().ok()).collect();
         self.wake(subjects, now).await?;
+        // After a long pause all is overdue, and some of it has expired: it is looked at, and so kept, first.
+        if overdue.len() < PAGE { self.collect(now).await } else { Ok(()) }
+    }
+
+    /// Deletes what should long be gone. A session that was never closed leaves an incident, which is durable before
+    /// the session goes.
+    async fn collect(&mut self, now: Now) -> Result<(), HandleError> {
+        if self.settings.organization {
+            let mut inbox = Inbox::new();
+            for item in self.store.expired(now, PAGE).await? {
+                if let Some((cause, incident)) = forgotten(&item)? {
+                    inbox.insert(Subject::Incident(cause), vec![News::Incident(Box::new(incident))]);
+                }
+            }
+            self.handle(inbox, now).await?;
+        }
         for item in self.store.collect(now, PAGE).await? {
             tracing::debug!(key = %item.key, "collected");
         }

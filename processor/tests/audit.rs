@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::json;
-use sessionwarden::audit::{AuditEntry, AuditError, AuditFile, AuditKind, Damage, LINE_BYTES_MAX, NO_HASH, verify};
+use sessionwarden::audit::{
+    AuditEntry, AuditError, AuditFile, AuditKind, Damage, LINE_BYTES_MAX, NO_HASH, verify, verify_folder,
+};
 use sessionwarden::feed::FileError;
 use sessionwarden_machine::ids::Now;
 use sha2::{Digest, Sha256};
@@ -319,4 +321,82 @@ proptest! {
         prop_assert_eq!(fs::read(&path).unwrap(), fs::read(&piecewise).unwrap());
         prop_assert_eq!(verify(&path, None).unwrap().records as usize, texts.len());
     }
+}
+
+/// Lines of a chain as objects of a folder, each with the lines from one number to the next.
+fn objects(folder: &Path, run: &str, lines: &[Vec<u8>], firsts: &[(&str, usize)]) {
+    for (n, (day, first)) in firsts.iter().enumerate() {
+        let end = firsts.get(n + 1).map_or(lines.len(), |(_, next)| next - 1);
+        let below = folder.join(day).join(run);
+        fs::create_dir_all(&below).unwrap();
+        fs::write(below.join(format!("{first:020}.jsonl")), lines[first - 1..end].concat()).unwrap();
+    }
+}
+
+fn chain(texts: usize) -> Vec<Vec<u8>> {
+    let (_folder, path) = scratch();
+    write(&path, &(0..texts).map(|n| format!("t{n}")).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_folder_of_objects_verifies_chain_by_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (chain(12), chain(3));
+    objects(folder.path(), "w1-1", &one, &[("2024/08/31", 1), ("2024/08/31", 3), ("2024/09/01", 10)]);
+    objects(folder.path(), "w2-1", &two, &[("2024/09/01", 1)]);
+    fs::write(folder.path().join("notes.txt"), "no object").unwrap();
+    let summary = verify_folder(folder.path(), None, false).unwrap();
+    let shown: Vec<_> =
+        summary.chains.iter().map(|chain| (&*chain.run, chain.objects, chain.from, chain.summary.records)).collect();
+    assert_eq!(shown, [("w1-1", 3, 1, 12), ("w2-1", 1, 1, 3)]);
+    assert_eq!(summary.records, 15);
+    // A head of either chain may be remembered.
+    for chain in &summary.chains {
+        verify_folder(folder.path(), Some(&chain.summary.head_hash), false).unwrap();
+    }
+    let missing = verify_folder(folder.path(), Some(&"1".repeat(64)), false).unwrap_err();
+    assert!(matches!(missing, AuditError::HeadMissing { records: 15, .. }), "{missing}");
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(verify_folder(empty.path(), None, false), Err(AuditError::NoObjects(_))));
+}
+
+#[test]
+fn an_object_that_is_missing_changed_or_moved_is_told() {
+    let lines = chain(12);
+    let stage = || {
+        let folder = tempfile::tempdir().unwrap();
+        objects(folder.path(), "w", &lines, &[("2024/08/31", 1), ("2024/08/31", 5), ("2024/09/01", 9)]);
+        folder
+    };
+    let object = |folder: &TempDir, n: usize| match n {
+        9 => folder.path().join(format!("2024/09/01/w/{n:020}.jsonl")),
+        n => folder.path().join(format!("2024/08/31/w/{n:020}.jsonl")),
+    };
+    let told = |folder: &TempDir, partial| match verify_folder(folder.path(), None, partial) {
+        Err(AuditError::Broken { path, line, damage }) => Some((path, line, damage)),
+        Ok(_) => None,
+        other => panic!("{other:?}"),
+    };
+    let folder = stage();
+    fs::remove_file(object(&folder, 5)).unwrap();
+    let gap = Damage::Sequence { expected: 5, found: 9 };
+    for partial in [false, true] {
+        assert_eq!(told(&folder, partial), Some((object(&folder, 9), 1, gap.clone())), "no gap in the middle");
+    }
+
+    let folder = stage();
+    fs::remove_file(object(&folder, 1)).unwrap();
+    let gap = Damage::Sequence { expected: 1, found: 5 };
+    assert_eq!(told(&folder, false), Some((object(&folder, 5), 1, gap)));
+    assert_eq!(verify_folder(folder.path(), None, true).unwrap().chains[0].from, 5);
+
+    let folder = stage();
+    let changed = fs::read_to_string(object(&folder, 9)).unwrap().replace("effect-9", "effect-0");
+    fs::write(object(&folder, 9), changed).unwrap();
+    assert_eq!(told(&folder, false), Some((object(&folder, 9), 2, Damage::Changed)));
+
+    let folder = stage();
+    let torn = fs::read(object(&folder, 5)).unwrap();
+    fs::write(object(&folder, 5), &torn[..torn.len() - 3]).unwrap();
+    assert_eq!(told(&folder, false), Some((object(&folder, 5), 4, Damage::Torn)));
 }

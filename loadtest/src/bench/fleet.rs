@@ -84,7 +84,10 @@ impl Run {
             below = end;
         }
         let rate = self.records as f64 / self.cpu_seconds;
-        lines.push(Line::shown(format!("{name}: records for each second of the worker's processor time"), format!("{rate:.0}")));
+        lines.push(Line::shown(
+            format!("{name}: records for each second of the worker's processor time"),
+            format!("{rate:.0}"),
+        ));
         lines
     }
 
@@ -124,7 +127,8 @@ async fn run(bench: &Bench, setting: &str) -> Result<Run> {
         let ended = cloud.session_manager().terminations();
         let found = put_by_session.keys().filter(|key| ended.contains_key(&*key.id)).count();
         if found == put_by_session.len() {
-            let latency = |(key, put): (&SessionKey, &Instant)| Some(ended.get(&*key.id)?.saturating_duration_since(*put));
+            let latency =
+                |(key, put): (&SessionKey, &Instant)| Some(ended.get(&*key.id)?.saturating_duration_since(*put));
             let mut latencies: Vec<Duration> = put_by_session.iter().filter_map(latency).collect();
             latencies.sort_unstable();
             let cpu_seconds = cpu_seconds(worker.id())? - cpu_before;
@@ -171,7 +175,8 @@ fn irrelevant(tick: usize, count: usize) -> Vec<(String, Vec<u8>)> {
 fn cpu_seconds(process: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let after_name = stat.rsplit(") ").next().context("an unknown format of /proc")?;
-    let field = |at: usize| after_name.split(' ').nth(at).and_then(|it| it.parse::<f64>().ok()).context("no such field");
+    let field =
+        |at: usize| after_name.split(' ').nth(at).and_then(|it| it.parse::<f64>().ok()).context("no such field");
     // utime and stime, in ticks of 10 ms.
     Ok((field(11)? + field(12)?) / 100.0)
 }

@@ -307,9 +307,11 @@ impl AwsOrganization {
 }
 
 async fn own_account(config: &SdkConfig) -> Result<AccountId, ConnectError> {
-    let identity = aws_sdk_sts::Client::new(config).get_caller_identity().send().await.map_err(|error| {
-        ConnectError::Caller(Failure::from(error).told())
-    })?;
+    let identity = aws_sdk_sts::Client::new(config)
+        .get_caller_identity()
+        .send()
+        .await
+        .map_err(|error| ConnectError::Caller(Failure::from(error).told()))?;
     let account = identity.account().and_then(|account| account.parse().ok());
     account.ok_or_else(|| ConnectError::Caller("it named no account".to_owned()))
 }

@@ -8,26 +8,26 @@ use sessionwarden_machine::{
     lease::{LeaseSettings, Start, WorkerId},
     settings::Settings,
 };
-use sessionwarden_store::{DynamoDb, DynamoDbLeases, DynamoDbSettings};
+use sessionwarden_store::{DynamoDb, DynamoDbLeases, DynamoDbSettings, ExpiredItems, StreamsConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{FAILED, Failure};
 use crate::{
+    audit::{AuditFile, AuditObjects, AuditTrail, ObjectsSettings},
     aws::{AwsOrganization, AwsSettings},
     config::{Aws, Config, MetricNaming, StreamStart, settings_of},
     console::{Health, Status},
     effects::Reports,
+    feed::FeedFile,
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
     metrics::Metrics,
     outbound::{
-        CloudWatch, Counts, DeskLimits, MetricNames, Notifier, Outlets, ParkedQueue, Queues, SnsTopics, SqsWakeUps, Tell,
-        TopicTemplate, WakeLimits,
+        CloudWatch, Counts, DeskLimits, MetricNames, Notifier, Outlets, ParkedQueue, Queues, SnsTopics, SqsWakeUps,
+        Tell, TopicTemplate, WakeLimits,
     },
     run::SharedBoard,
-    stream::{
-        EventStream, FanOutSettings, Kinesis, KinesisSettings, ReadBy, StreamError, Worker, WorkerSettings,
-    },
+    stream::{EventStream, FanOutSettings, Kinesis, KinesisSettings, ReadBy, StreamError, Worker, WorkerSettings},
 };
 
 /// Within what time the wake-ups of one account and region are one.
@@ -41,7 +41,7 @@ const BATCH_MAX: usize = 500;
 pub(super) struct Surroundings<'a> {
     pub(super) config: &'a Config,
     pub(super) judge: &'a Arc<Judge>,
-    pub(super) reports: Reports,
+    pub(super) feed: FeedFile,
     pub(super) metrics: Metrics,
     pub(super) board: SharedBoard,
     pub(super) health: Health,
@@ -64,6 +64,9 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
     let hands = Arc::new(hands.with_metrics(around.metrics.clone()));
     let own = hands.own_config();
     let services = Services::open(aws, &own).await?;
+    let worker_id = worker_id(aws);
+    let audit = audit(around.config, &own, &worker_id)?;
+    let expiry = ExpiredItems::new(&StreamsConfig::from(&own), &services.store);
     let queue = services.queue.clone();
     let people = people(aws, &hands, &own)?;
     let outlets = Outlets::new(people.clone());
@@ -73,7 +76,7 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         hands,
         settings,
         judge: Arc::clone(around.judge),
-        reports: around.reports,
+        reports: Reports::new(around.feed, audit),
         metrics: around.metrics,
         board: around.board,
         outlets,
@@ -91,12 +94,13 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         rechecks: Arc::clone(&rechecks),
         times: DutyTimes { reconcile: Duration::from_secs(aws.reconcile_seconds), ..DutyTimes::default() },
         counts: names.map(|names| (Counts::new(names), CloudWatch::new(&own))),
+        expiry,
         people,
         status: around.status,
         source_pulse: around.health.watch("source", STALLED_AFTER),
         recheck_pulse: around.health.watch("recheck", STALLED_AFTER),
     };
-    let worker = Worker::new(worker_id(aws), worker_settings(aws)).map_err(Failure::usage)?;
+    let worker = Worker::new(worker_id, worker_settings(aws)).map_err(Failure::usage)?;
     let fleet = Fleet {
         sink,
         rechecks,
@@ -112,6 +116,22 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         tracing::warn!(%shard, "the shard could not be handed over in time: it is taken when its lease ends");
     }
     Ok(())
+}
+
+/// The audit trail: in the bucket, where there is one, or else in a file of this machine.
+fn audit(config: &Config, own: &SdkConfig, worker: &WorkerId) -> Result<AuditTrail, Failure> {
+    Ok(match &config.audit.bucket {
+        Some(bucket) => {
+            let objects = ObjectsSettings::new(
+                bucket.as_str(),
+                config.audit.prefix.as_str(),
+                Arc::clone(&worker.0),
+                crate::run::now(),
+            );
+            AuditObjects::new(own, objects).into()
+        }
+        None => AuditFile::open(&config.audit_file()).map_err(Failure::failed)?.into(),
+    })
 }
 
 fn hands_settings(config: &Config) -> AwsSettings {
@@ -195,12 +215,8 @@ impl Services {
         let stream = Kinesis::connect(&kinesis, reading, by);
         let queues = Queues::new(aws.wake_queue.as_str(), aws.parked_queue.as_str());
         let queue = SqsWakeUps::new(own, queues);
-        let state = async {
-            if aws.create_tables { store.ensure_tables().await } else { store.check_tables().await }
-        };
-        let rows = async {
-            if aws.create_tables { leases.ensure_table().await } else { leases.check_table().await }
-        };
+        let state = async { if aws.create_tables { store.ensure_tables().await } else { store.check_tables().await } };
+        let rows = async { if aws.create_tables { leases.ensure_table().await } else { leases.check_table().await } };
         let (state, rows, stream, queues) = tokio::join!(state, rows, stream, queue.check());
         let mut wrong: Vec<String> = Vec::new();
         wrong.extend(state.err().map(|error| error.to_string()));

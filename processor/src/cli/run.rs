@@ -148,7 +148,7 @@ async fn serve(
     let quick = args.source.is_empty() && !fleet;
     // The store first: a second process on the same folder is told by the place that both would change.
     let store = if fleet { None } else { Some(open_store(&config.service.data_dir, quick).await?) };
-    let Outputs { reports, parked } = Outputs::open(config)?;
+    let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
 
     let started = run::now();
     let stop = CancellationToken::new();
@@ -175,7 +175,7 @@ async fn serve(
         let around = Surroundings {
             config,
             judge,
-            reports,
+            feed,
             metrics,
             board: SharedBoard::new(board),
             health,
@@ -187,6 +187,9 @@ async fn serve(
         return done.map(|()| None);
     }
     let Some(store) = store.map(Backend::Embedded) else { return Ok(None) };
+    let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
+    let parked = ParkedFile::append(&config.service.data_dir.join("parked.jsonl")).map_err(Failure::failed)?;
+    let reports = Reports::new(feed, audit);
     let mut settings = settings_of(config);
     let (hands, demo) = if quick {
         let (hands, demo) = demonstration(args.seed, started);
@@ -246,22 +249,6 @@ async fn finish(
         let _ = shown.await;
     }
     let _ = console.await;
-}
-
-/// What a run writes to.
-struct Outputs {
-    reports: Reports,
-    parked: ParkedFile,
-}
-
-impl Outputs {
-    fn open(config: &Config) -> Result<Self, Failure> {
-        let dir = &config.service.data_dir;
-        let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
-        let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
-        let parked = ParkedFile::append(&dir.join("parked.jsonl")).map_err(Failure::failed)?;
-        Ok(Self { reports: Reports::new(feed, audit), parked })
-    }
 }
 
 /// Opens the state. The organisation of the demonstration begins anew with every start, and its state with it; that of

@@ -121,7 +121,8 @@ impl Aws {
         };
         let stream = required("stream", check::stream, "the name of the Kinesis stream");
         let wake_queue = required("wake_queue", check::queue_url, "the URL of the SQS queue of wake-ups");
-        let parked_queue = required("parked_queue", check::queue_url, "the URL of the SQS queue for unreadable records");
+        let parked_queue =
+            required("parked_queue", check::queue_url, "the URL of the SQS queue for unreadable records");
         let role = required("role", check::role_path, "the name of the role in member accounts");
         let external_id = required("external_id", check::external_id, "the External ID of that role");
         let default = Self::default();

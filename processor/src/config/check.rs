@@ -176,7 +176,11 @@ pub(super) fn stream(text: &str) -> Checked<String> {
 /// A DynamoDB table ("Naming rules").
 pub(super) fn table(text: &str) -> Checked<String> {
     let found = named(text, 255, b"_.-", "a table's name")?;
-    if found.len() < 3 { Err((format!("is \"{text}\", but a table's name has 3 to 255 characters"), None)) } else { Ok(found) }
+    if found.len() < 3 {
+        Err((format!("is \"{text}\", but a table's name has 3 to 255 characters"), None))
+    } else {
+        Ok(found)
+    }
 }
 
 /// A worker's name in the lease table.
@@ -189,7 +193,8 @@ pub(super) fn role_path(text: &str) -> Checked<String> {
     let whole = named(text, 512, b"_+=,.@-/", "a role's name")?;
     let name = whole.rsplit('/').next().unwrap_or_default();
     if text.starts_with('/') || text.contains("//") || name.is_empty() || name.len() > 64 {
-        let hint = "write the path and the name without a slash before them, for example `guard/sessionwarden`".to_owned();
+        let hint =
+            "write the path and the name without a slash before them, for example `guard/sessionwarden`".to_owned();
         return Err((format!("is \"{text}\", which is not a role's name"), Some(hint)));
     }
     Ok(whole)
@@ -234,6 +239,16 @@ pub(super) fn member_topic(text: &str) -> Checked<String> {
     }
     let hint = "write `{account}` in place of the account".to_owned();
     Err((format!("is \"{text}\", which names one topic for all members"), Some(hint)))
+}
+
+/// What keys begin with: no slash at either end, nothing that would have to be encoded.
+pub(super) fn key_prefix(text: &str) -> Checked<String> {
+    named(text, 200, b"_.-/", "the beginning of keys").and_then(|found| {
+        if found.starts_with('/') || found.ends_with('/') || found.contains("//") {
+            return Err((format!("is \"{text}\", which has a slash too many"), None));
+        }
+        Ok(found)
+    })
 }
 
 pub(super) fn address(text: &str) -> Checked<SocketAddr> {

@@ -184,10 +184,15 @@ pub struct Feed {
 }
 
 /// `[audit]`: the hash-chained audit trail.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// The file it is appended to. Absent: `audit.jsonl` in the data folder, see [`Config::audit_file`].
     pub file: Option<PathBuf>,
+    /// The bucket of the audit trail on the backend `aws`: objects that are never overwritten, one chain for each run of
+    /// a worker. Absent: the file.
+    pub bucket: Option<String>,
+    /// What the keys in the bucket begin with. Default: `audit`.
+    pub prefix: String,
 }
 
 /// `[console]`: health, metrics and status over HTTP.
@@ -270,6 +275,12 @@ impl Default for Quarantine {
 impl Default for Feed {
     fn default() -> Self {
         Self { file: None, activity: true }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { file: None, bucket: None, prefix: "audit".to_owned() }
     }
 }
 

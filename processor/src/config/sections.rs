@@ -3,8 +3,8 @@
 use sessionwarden_machine::effect::Mode;
 
 use super::{
-    Audit, Aws, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine, Recheck,
-    Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
+    Audit, Aws, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine,
+    Recheck, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
 };
 
 impl Config {
@@ -30,7 +30,7 @@ impl Config {
                 file: reader.section("feed").path("file"),
                 activity: reader.section("feed").flag("activity").unwrap_or(Feed::default().activity),
             },
-            audit: Audit { file: reader.section("audit").path("file") },
+            audit: Audit::read(reader, kind),
             console: Console {
                 listen: reader.section("console").text("listen", check::address).unwrap_or(Console::default().listen),
             },
@@ -48,6 +48,26 @@ impl Service {
             data_dir: section.path("data_dir").unwrap_or(default.data_dir),
             drain_seconds_max: section.whole("drain_seconds_max", 1..=300).unwrap_or(default.drain_seconds_max),
         }
+    }
+}
+
+impl Audit {
+    fn read(reader: &mut Reader<'_>, backend: BackendKind) -> Self {
+        let mut section = reader.section("audit");
+        let audit = Self {
+            file: section.path("file"),
+            bucket: section.text("bucket", check::bucket).filter(|bucket| !bucket.is_empty()),
+            prefix: section.text("prefix", check::key_prefix).unwrap_or(Self::default().prefix),
+        };
+        if audit.bucket.is_some() && backend == BackendKind::Local {
+            let (place, hint) = (section.place("bucket"), "set `backend.kind` to \"aws\", or name a file".to_owned());
+            section.error(
+                place,
+                "`audit.bucket` is set, but the backend \"local\" writes a file".to_owned(),
+                Some(hint),
+            );
+        }
+        audit
     }
 }
 

@@ -10,10 +10,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Rechecks, SharedStore};
+use super::{Expiry, Rechecks, SharedStore};
 use crate::{
     console::{HappeningKind, Pulse, Status},
-    handle::{Calls, HandleError},
+    forgotten::forgotten,
+    handle::{Calls, HandleError, Inbox, News},
     outbound::{Counts, Datum, MetricSink, Tell, WakeUps, publish},
     ports::Hands,
     run::now,
@@ -24,6 +25,7 @@ use crate::{
 const SWEEP_MAX: usize = 10_000;
 const STATUS_TICK: Duration = Duration::from_millis(250);
 const DIGEST_TICK: Duration = Duration::from_secs(5);
+const EXPIRY_TICK: Duration = Duration::from_secs(30);
 
 /// How often things are done.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +45,15 @@ impl Default for DutyTimes {
 }
 
 /// What is done by the clock.
-pub struct Duties<S, H, Q, M> {
+pub struct Duties<S, H, Q, M, X> {
     /// Looks at what is found.
     pub rechecks: Arc<Rechecks<S, H, Q>>,
     /// How often.
     pub times: DutyTimes,
     /// Where counts go, and under which names; `None` where nobody wants them.
     pub counts: Option<(Counts, M)>,
+    /// What the store deleted.
+    pub expiry: X,
     /// Who gets the digests.
     pub people: Option<Arc<dyn Tell>>,
     /// Where the status goes.
@@ -60,14 +64,15 @@ pub struct Duties<S, H, Q, M> {
     pub recheck_pulse: Pulse,
 }
 
-impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static, M: MetricSink> Duties<S, H, Q, M> {
+impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static, M: MetricSink, X: Expiry> Duties<S, H, Q, M, X> {
     /// Runs until `stop`, then sends what is left.
     pub(super) async fn run(self, worker: watch::Receiver<WorkerStatus>, stop: CancellationToken) {
-        let Self { rechecks, times, counts, people, status, source_pulse, recheck_pulse } = self;
+        let Self { rechecks, times, counts, expiry, people, status, source_pulse, recheck_pulse } = self;
         tokio::join!(
             show(&rechecks, &status, worker.clone(), &source_pulse, &stop),
             sweep(&rechecks, times, &worker, &recheck_pulse, &stop),
             reconcile(&rechecks, times, &worker, &stop),
+            forget(&rechecks, expiry, &worker, &stop),
             tell(&rechecks, times, counts, people, &stop),
         );
         let _ = status.send(rechecks.crew().board.lock().snapshot(now()));
@@ -183,6 +188,37 @@ async fn reconcile<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(times.reconcile) => {}
+        }
+    }
+}
+
+/// Opens incidents for sessions that Time to Live deleted although they were never closed: one worker does it for all.
+async fn forget<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static, X: Expiry>(
+    rechecks: &Arc<Rechecks<S, H, Q>>,
+    mut expiry: X,
+    worker: &watch::Receiver<WorkerStatus>,
+    stop: &CancellationToken,
+) {
+    let crew = rechecks.crew();
+    let mut ticker = ticker(EXPIRY_TICK);
+    while tick(&mut ticker, stop).await {
+        if !worker.borrow().first {
+            continue;
+        }
+        let mut pass = async || {
+            let mut inbox = Inbox::new();
+            for item in expiry.next().await? {
+                if let Some((cause, incident)) = forgotten(&item)? {
+                    inbox.entry(Subject::Incident(cause)).or_default().push(News::Incident(Box::new(incident)));
+                }
+            }
+            let mut handler = crew.handler(None, Calls::Later);
+            handler.handle(inbox, now()).await?;
+            rechecks.follow(&mut handler, now()).await;
+            Ok::<_, HandleError>(expiry.done().await?)
+        };
+        if let Err(error) = pass().await {
+            tracing::error!(%error, "what Time to Live deleted cannot be read; it is tried again");
         }
     }
 }

@@ -187,9 +187,8 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
             if tasks.is_empty() && stop.is_cancelled() {
                 return;
             }
-            let stopping = async {
-                if stop.is_cancelled() { std::future::pending().await } else { stop.cancelled().await }
-            };
+            let stopping =
+                async { if stop.is_cancelled() { std::future::pending().await } else { stop.cancelled().await } };
             tokio::select! {
                 () = &mut too_late => return,
                 () = stopping => {}

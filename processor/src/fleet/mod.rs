@@ -12,7 +12,7 @@ mod sink;
 use std::{sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::Now;
-use sessionwarden_store::{DueItem, Store, StoreError};
+use sessionwarden_store::{DueItem, Item, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,26 @@ pub trait SharedStore: Store + Clone + 'static {
     ) -> impl Future<Output = Result<Vec<DueItem>, StoreError>> + Send;
 }
 
+/// Tells what the store deleted because its time was over.
+pub trait Expiry: Send + 'static {
+    /// Deleted items, the same again until [`Self::done`].
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Item>, StoreError>> + Send;
+
+    /// What was told is dealt with: it is not told again.
+    fn done(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+#[cfg(feature = "aws")]
+impl Expiry for sessionwarden_store::ExpiredItems {
+    async fn next(&mut self) -> Result<Vec<Item>, StoreError> {
+        Ok(self.next().await?.to_vec())
+    }
+
+    async fn done(&mut self) -> Result<(), StoreError> {
+        self.done().await
+    }
+}
+
 #[cfg(feature = "aws")]
 impl SharedStore for sessionwarden_store::DynamoDb {
     fn with_fence(&self, fence: Option<u64>) -> Self {
@@ -56,13 +76,13 @@ impl SharedStore for sessionwarden_store::DynamoDb {
 }
 
 /// What a worker of the fleet runs.
-pub struct Fleet<S, H, Q, E, L, M> {
+pub struct Fleet<S, H, Q, E, L, M, X> {
     /// Takes records in.
     pub sink: Arc<FleetSink<S, H, Q>>,
     /// Looks at what is due.
     pub rechecks: Arc<Rechecks<S, H, Q>>,
     /// What one worker does for all, and what each does for itself.
-    pub duties: Duties<S, H, Q, M>,
+    pub duties: Duties<S, H, Q, M, X>,
     /// The stream.
     pub stream: Arc<E>,
     /// The leases of its shards.
@@ -75,7 +95,7 @@ pub struct Fleet<S, H, Q, E, L, M> {
     pub drain_max: Duration,
 }
 
-impl<S, H, Q, E, L, M> Fleet<S, H, Q, E, L, M>
+impl<S, H, Q, E, L, M, X> Fleet<S, H, Q, E, L, M, X>
 where
     S: SharedStore,
     H: Hands + 'static,
@@ -83,6 +103,7 @@ where
     E: EventStream,
     L: LeaseTable,
     M: MetricSink,
+    X: Expiry,
 {
     /// Runs until `stop`. Then the shards are drained and handed over first; looks that are under way are finished, and
     /// what is still due waits in the store for another worker.

@@ -47,7 +47,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
         let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
         let writing = tracing::info_span!("report", effects = every.len());
-        let written: BTreeSet<EffectId> = writing.in_scope(|| self.reports.write(&every, now))?.into_iter().collect();
+        let written = self.reports.write(&every, now).instrument(writing).await?;
+        let written: BTreeSet<EffectId> = written.into_iter().collect();
         let (mut called, told) = tokio::join!(self.call_all(&every), self.tell_all(&every, now));
         let mut inbox = Inbox::new();
         for (subject, effects) in all {

@@ -25,6 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::{AccountId, Now};
 
+pub(crate) use self::wake_loop::follow;
 #[cfg(feature = "aws")]
 pub use self::{
     cloudwatch::CloudWatch,
@@ -41,7 +42,6 @@ pub use self::{
     wake::{Lane, Planned, Wake, WakeError, delay_seconds},
     wake_loop::{WakeLimits, serve},
 };
-pub(crate) use self::wake_loop::follow;
 use crate::ports::CallError;
 
 /// A queue of wake-ups.

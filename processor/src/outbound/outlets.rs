@@ -163,11 +163,8 @@ mod tests {
             tally.note(&Effect::Report(remedy(9, RemedyResult::Planned)));
             tally.note(&Effect::Report(remedy(8, RemedyResult::Unneeded)));
         }
-        let key = CountKey {
-            account: AccountId::new(7).unwrap(),
-            region: "eu-west-1".into(),
-            control: "SW-DOC-02".into(),
-        };
+        let key =
+            CountKey { account: AccountId::new(7).unwrap(), region: "eu-west-1".into(), control: "SW-DOC-02".into() };
         assert_eq!(tally.totals(), BTreeMap::from([(key, 4)]));
     }
 

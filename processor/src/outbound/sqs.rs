@@ -79,7 +79,8 @@ impl SqsWakeUps {
     /// Looks whether both queues are there, and names those that cannot be used.
     pub async fn check(&self) -> Vec<(Arc<str>, CallError)> {
         let look = async |url: &Arc<str>| {
-            let call = self.client.get_queue_attributes().queue_url(&**url).attribute_names(QueueAttributeName::QueueArn);
+            let call =
+                self.client.get_queue_attributes().queue_url(&**url).attribute_names(QueueAttributeName::QueueArn);
             let seen = call.send().await.map_err(|error| failed("GetQueueAttributes", &error));
             seen.err().map(|error| (Arc::clone(url), error))
         };

@@ -145,7 +145,10 @@ impl Board {
                 self.note(now, kind, session.account, Some(session), text.to_owned());
             }
             Effect::Notify { .. }
-            | Effect::Terminate { .. } | Effect::Count { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => {}
+            | Effect::Terminate { .. }
+            | Effect::Count { .. }
+            | Effect::Quarantine { .. }
+            | Effect::Release { .. } => {}
         }
     }
 

@@ -23,13 +23,13 @@ use sessionwarden_machine::{
     lease::{ListedShard, ReadFrom, SequenceNumber, ShardId},
 };
 
+pub(crate) use self::sink::RECORD_BYTES_MAX;
 #[cfg(feature = "aws")]
 pub use self::{
     fan_out::{FanOutError, FanOutSettings, FanOutStream, Subscription},
     kinesis::{KinesisSettings, KinesisStream, ShardIterator},
     source::{Kinesis, KinesisPlace, ReadBy},
 };
-pub(crate) use self::sink::RECORD_BYTES_MAX;
 pub use self::{
     settings::{BadWorkerSettings, Clock, SystemClock, WorkerSettings},
     sink::{RecordSink, SinkError, Unfit},

@@ -1,10 +1,11 @@
-//! The hands in AWS, against servers.
+//! The hands in AWS, and the audit trail in S3, against servers.
 //!
 //! moto and ministack, which nobody here wrote, answer for STS, IAM, Organizations, S3, EC2, KMS, CloudWatch Logs, ECS
 //! and Systems Manager documents. No server known plays Session Manager's sessions, so that for these the project's own
 //! model is served over HTTP: it shows that the calls are made and read as their API reference says, and no more. What
 //! AWS does beyond that, only AWS can show.
 
+mod audit;
 mod credentials;
 mod ministack;
 mod moto;

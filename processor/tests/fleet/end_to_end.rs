@@ -122,7 +122,8 @@ async fn a_session_that_no_event_announced_is_adopted_and_ended() {
     let mut worker = start(&cloud, &cloud.configuration("reconcile_seconds = 2"));
     worker.reads(2, SOON).await.unwrap();
     terminated(&cloud, &worker, &tunnel).await;
-    until("it is counted as missed", SOON, async || worker.metric("sessionwarden_sessions_adopted_total", "") > 0.5).await;
+    until("it is counted as missed", SOON, async || worker.metric("sessionwarden_sessions_adopted_total", "") > 0.5)
+        .await;
 }
 
 /// R-W3, R-W5, I11: throttled, denied and lost answers end no session early and leave none alive.
@@ -134,7 +135,9 @@ async fn calls_that_fail_are_made_again_until_the_end_is_seen() {
     let member = cloud.members()[0].clone();
     let throttled = Fault::Code(400, "ThrottlingException");
     cloud.session_manager().fail("DescribeSessions", &[throttled; 3]);
-    cloud.session_manager().fail("TerminateSession", &[throttled, Fault::Code(500, "InternalServerError"), Fault::Nonsense]);
+    cloud
+        .session_manager()
+        .fail("TerminateSession", &[throttled, Fault::Code(500, "InternalServerError"), Fault::Nonsense]);
     let good = open(&cloud, member.account, &member.logging, None);
     let tunnel = open(&cloud, member.account, &member.logging, Some(PORT));
     terminated(&cloud, &worker, &tunnel).await;

@@ -64,10 +64,7 @@ async fn a_role_that_cannot_be_assumed_is_told_and_counted() {
     let wrong = wrong.replace(&format!("role = \"{ROLE}\""), "role = \"no-such-role\"");
     let mut worker = start(&cloud, &wrong);
     worker.reads(2, SOON).await.unwrap();
-    until("refused accounts", SOON, async || {
-        worker.metric("sessionwarden_accounts_refused", "") >= 2.0
-    })
-    .await;
+    until("refused accounts", SOON, async || worker.metric("sessionwarden_accounts_refused", "") >= 2.0).await;
     let told: BTreeSet<String> = cloud.members().iter().map(|member| member.account.to_string()).collect();
     let log = worker.log();
     assert!(told.iter().all(|account| log.contains(&format!("{account}:role/no-such-role"))), "{log}");

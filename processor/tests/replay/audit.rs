@@ -68,3 +68,35 @@ fn a_missing_trail_is_a_usage_error() {
     assert_eq!((answer.code, &*answer.out), (2, ""));
     assert!(answer.err.contains("missing.jsonl: No such file or directory"), "{}", answer.err);
 }
+
+#[test]
+fn a_downloaded_trail_is_checked_in_its_folder() {
+    let folder = Folder::new();
+    trail(&folder, "whole.jsonl", 5);
+    let whole = folder.read("whole.jsonl");
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    for (name, of) in [("2024/08/31/w-1/01.jsonl", 0..2), ("2024/09/01/w-1/03.jsonl", 2..5)] {
+        let path = folder.path("trail").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, lines[of].concat()).unwrap();
+    }
+    let answer = folder.run("audit verify trail", b"");
+    assert_eq!((answer.code, &*answer.err), (0, ""));
+    assert!(answer.out.starts_with("trail: 5 records in 1 chain, every one in its place\n"), "{}", answer.out);
+    assert!(answer.out.contains("\nw-1: 5 records in 2 objects\n"), "{}", answer.out);
+    let json = folder.run("audit verify --format json trail", b"").json();
+    assert_eq!((&json["records"], &json["chains"][0]["objects"]), (&5.into(), &2.into()));
+
+    let answer = folder.run("audit verify trail/2024/09", b"");
+    assert_eq!((answer.code, &*answer.out), (1, ""));
+    assert!(
+        answer.err.contains("03.jsonl: line 1: record 1 should stand here, but this is record 3"),
+        "{}",
+        answer.err
+    );
+    let answer = folder.run("audit verify trail/2024/09 --partial", b"");
+    assert_eq!(answer.code, 0, "{}", answer.err);
+    assert!(answer.out.contains("\nw-1: 3 records in 1 object, from record 3 on\n"), "{}", answer.out);
+    fs::create_dir(folder.path("empty")).unwrap();
+    assert_eq!(folder.run("audit verify empty", b"").code, 2);
+}

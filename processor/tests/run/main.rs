@@ -3,6 +3,7 @@
 
 mod demonstration;
 mod evidence;
+mod forgotten;
 mod hands;
 mod hands_that_fail;
 mod order;

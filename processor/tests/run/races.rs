@@ -39,6 +39,10 @@ impl Store for Slow {
         self.0.dependents(thing, after, limit).await
     }
 
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+        self.0.expired(now, limit).await
+    }
+
     async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
         self.0.collect(now, limit).await
     }
@@ -171,7 +175,7 @@ async fn caps_hold_for_accounts_that_are_stepped_together() {
     }
 }
 
-/// A closed session is kept for a fixed time from its closing, and an input that changes nothing writes nothing.
+/// A session is kept for a fixed time from its last save, and an input that changes nothing writes nothing.
 #[tokio::test]
 async fn what_changes_nothing_writes_nothing() {
     let (events, settings) = events().await;

@@ -47,6 +47,10 @@ impl Store for Counting {
         self.inner.dependents(thing, after, limit).await
     }
 
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+        self.inner.expired(now, limit).await
+    }
+
     async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
         self.inner.collect(now, limit).await
     }

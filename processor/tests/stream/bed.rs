@@ -23,8 +23,8 @@ use sessionwarden::stream::{
 };
 use sessionwarden_machine::lease::{LeaseSettings, SequenceNumber, ShardId, WorkerId};
 use sessionwarden_store::DynamoDbLeases;
-use sessionwarden_testbed::{InProcess, StoreOptions, dynamodb};
 pub(crate) use sessionwarden_testbed::quick_kinesis as options;
+use sessionwarden_testbed::{InProcess, StoreOptions, dynamodb};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,

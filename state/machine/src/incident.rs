@@ -1,6 +1,8 @@
 //! What happens outside sessions: other ways in, and changes of the things that sessions and the guardrail rest on.
 //! One incident for each cause, however many events it has.
 
+mod forgotten;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -13,10 +15,12 @@ use crate::{
     compliance::EventFacts,
     decode::{Observation, What},
     effect::{Effect, EvidenceNote, Finding, IncidentNote, Report, Response, Severity, announce},
-    ids::{AccountId, EffectId, EventTime, Names, Thing},
+    ids::{AccountId, EffectId, EventTime, Names, SessionKey, Thing},
     session::{Mark, Rules, clip, principal, thing, thing_id},
     settings::Settings,
 };
+
+pub use forgotten::FORGOTTEN;
 
 /// One cause that somebody has to look at: a control violated by events of one kind on one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +56,12 @@ pub struct Incident {
     /// What has been done: effects that are durable.
     #[serde(default)]
     pub done: BTreeSet<EffectId>,
+    /// The session, where it is about one that is kept no more; then no control was violated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionKey>,
+    /// What it rests on, where that is not the first event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidenceNote>,
 }
 
 /// The incidents that one event opens or adds to, by cause. Empty for session calls and for what no control forbids.
@@ -105,6 +115,8 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
                 call: Arc::from(seen.name),
                 last_at: seen.at,
                 done: BTreeSet::new(),
+                session: None,
+                evidence: Vec::new(),
             },
         );
     }
@@ -137,37 +149,36 @@ impl Incident {
         if (&other.first, &other.call, &other.region, &other.target) < known {
             (self.first, self.call) = (other.first, other.call);
             (self.region, self.target) = (other.region, other.target);
+            self.evidence = other.evidence;
         }
     }
 
     /// Everything the facts ask for that is not yet durable.
     pub fn wanted(&self, settings: &Settings) -> Vec<Effect> {
         let finding_id = EffectId(format!("finding/{}", self.cause).into());
-        let evidence = vec![EvidenceNote {
-            name: Arc::clone(&self.call),
-            value: Arc::clone(&self.target),
-            source: "cloudtrail".into(),
-            at: self.first.at,
-        }];
-        let finding = Finding {
-            id: finding_id.clone(),
-            control: Arc::clone(&self.control),
-            title: Arc::clone(&self.title),
-            severity: self.severity,
-            requirements: self.requirements.clone(),
-            techniques: self.techniques.clone(),
-            policy: Arc::clone(&self.policy),
-            account: self.account,
-            region: Arc::clone(&self.region),
-            session: None,
-            target: Arc::clone(&self.target),
-            principal: self.first.principal.clone(),
-            since: self.first.at,
-            event: Some(self.first.event),
-            evidence: evidence.clone(),
-            mode: settings.mode,
-        };
-        let mut effects = vec![Effect::Report(Report::Finding(Box::new(finding)))];
+        let evidence = if self.evidence.is_empty() { vec![self.first_event()] } else { self.evidence.clone() };
+        let (mut effects, mut findings) = (Vec::new(), Vec::new());
+        if self.session.is_none() {
+            findings.push(finding_id.clone());
+            effects.push(Effect::Report(Report::Finding(Box::new(Finding {
+                id: finding_id,
+                control: Arc::clone(&self.control),
+                title: Arc::clone(&self.title),
+                severity: self.severity,
+                requirements: self.requirements.clone(),
+                techniques: self.techniques.clone(),
+                policy: Arc::clone(&self.policy),
+                account: self.account,
+                region: Arc::clone(&self.region),
+                session: None,
+                target: Arc::clone(&self.target),
+                principal: self.first.principal.clone(),
+                since: self.first.at,
+                event: Some(self.first.event),
+                evidence: evidence.clone(),
+                mode: settings.mode,
+            }))));
+        }
         if self.response != Response::Report {
             effects.push(Effect::Report(Report::Incident(Box::new(IncidentNote {
                 id: EffectId(format!("incident/{}", self.cause).into()),
@@ -176,11 +187,11 @@ impl Incident {
                 severity: self.severity,
                 account: self.account,
                 region: Arc::clone(&self.region),
-                session: None,
+                session: self.session.clone(),
                 opened: self.first.at,
                 resolved: None,
                 evidence,
-                findings: vec![finding_id],
+                findings,
             }))));
         }
         if settings.notify {
@@ -188,6 +199,15 @@ impl Incident {
         }
         effects.retain(|effect| !self.done.contains(effect.id()));
         effects
+    }
+
+    fn first_event(&self) -> EvidenceNote {
+        EvidenceNote {
+            name: Arc::clone(&self.call),
+            value: Arc::clone(&self.target),
+            source: "cloudtrail".into(),
+            at: self.first.at,
+        }
     }
 }
 

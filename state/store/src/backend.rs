@@ -55,6 +55,15 @@ impl Store for Backend {
         }
     }
 
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+        match self {
+            Self::Memory(store) => store.expired(now, limit).await,
+            Self::Embedded(store) => store.expired(now, limit).await,
+            #[cfg(feature = "aws")]
+            Self::DynamoDb(store) => store.expired(now, limit).await,
+        }
+    }
+
     async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
         match self {
             Self::Memory(store) => store.collect(now, limit).await,

@@ -316,13 +316,13 @@ pub async fn collect_deletes_what_expired<S: Store>(store: &S) {
     put(store, item("kept", "", Some(1), &["role/1/r"], None), 0).await;
     put(store, item("moved", "", None, &["role/1/r"], Some(40)), 1).await;
 
-    assert_eq!(store.collect(Now(10), 9).await.expect("collect"), []);
+    assert_eq!(collect(store, Now(10), 9).await, []);
     assert!(load(store, "early").await.is_some());
-    assert_eq!(store.collect(Now(99), 0).await.expect("collect"), []);
-    let gone = store.collect(Now(20), 9).await.expect("collect");
+    assert_eq!(collect(store, Now(99), 0).await, []);
+    let gone = collect(store, Now(20), 9).await;
     assert_eq!(gone, [Item { rev: 1, ..item("early", "early", Some(10), &["role/1/r"], Some(10)) }]);
     assert_eq!(load(store, "early").await, None);
-    let gone = store.collect(Now(i64::MAX), 2).await.expect("collect");
+    let gone = collect(store, Now(i64::MAX), 2).await;
     assert_eq!(gone.iter().map(|item| &*item.key).collect::<Vec<_>>(), ["edge", "late"]);
     assert_eq!(dependents(store, "role/1/r").await, ["kept", "moved"]);
     due_settles(store, i64::MAX, 9, &[(1, "kept".to_owned())]).await;
@@ -330,7 +330,17 @@ pub async fn collect_deletes_what_expired<S: Store>(store: &S) {
     assert_eq!(put(store, item("early", "", None, &[], None), 1).await, Saved::Conflict);
     assert_eq!(put(store, item("early", "", None, &[], None), 0).await, Saved::Saved { rev: 1 });
     put(store, item("moved", "", None, &[], None), 2).await;
-    assert_eq!(store.collect(Now(i64::MAX), 9).await.expect("collect"), []);
+    assert_eq!(collect(store, Now(i64::MAX), 9).await, []);
+}
+
+/// Collects what was told to have expired.
+async fn collect<S: Store>(store: &S, now: Now, limit: usize) -> Vec<Item> {
+    let expired = store.expired(now, limit).await.expect("expired");
+    for item in &expired {
+        assert_eq!(load(store, &item.key).await.as_ref(), Some(item));
+    }
+    assert_eq!(store.collect(now, limit).await.expect("collect"), expired);
+    expired
 }
 
 /// A checkpoint holds its last value, is not an item, and another name is another checkpoint.

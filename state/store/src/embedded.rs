@@ -240,13 +240,17 @@ impl<'txn> Tables<'txn> {
         let keys = expired.map(|entry| Ok(entry?.0.value().1.to_owned())).collect::<Result<Vec<_>, Failure>>()?;
         let mut items = Vec::with_capacity(keys.len());
         for key in keys {
-            let item = self.load(&key)?.ok_or_else(|| Failure::Damaged(format!("index names {key}, which is gone")))?;
+            let item = self.load(&key)?.ok_or_else(|| missing(&key))?;
             self.unindex(Some(&item), None)?;
             self.items.remove(key.as_str())?;
             items.push(item);
         }
         Ok(items)
     }
+}
+
+fn missing(key: &str) -> Failure {
+    Failure::Damaged(format!("index names {key}, which is gone"))
 }
 
 fn read_row(key: &str, row: &[u8]) -> Result<Item, Failure> {
@@ -315,6 +319,22 @@ impl Store for Embedded {
                 keys.push(Arc::from(key));
             }
             Ok(keys)
+        })
+        .await
+    }
+
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+        self.read(move |db| {
+            let txn = db.begin_read()?;
+            let (expiries, items) = (txn.open_table(EXPIRIES)?, txn.open_table(ITEMS)?);
+            let mut expired = Vec::new();
+            for entry in expiries.range(..(now.0, ""))?.take(limit) {
+                let entry = entry?.0;
+                let key = entry.value().1;
+                let row = items.get(key)?.ok_or_else(|| missing(key))?;
+                expired.push(read_row(key, row.value())?);
+            }
+            Ok(expired)
         })
         .await
     }

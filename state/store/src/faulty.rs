@@ -18,6 +18,8 @@ pub enum Op {
     Due,
     /// [`Store::dependents`].
     Dependents,
+    /// [`Store::expired`].
+    Expired,
     /// [`Store::collect`].
     Collect,
     /// [`Store::keys`].
@@ -112,6 +114,10 @@ impl<S: Store> Store for Faulty<S> {
 
     async fn dependents(&self, thing: &str, after: Option<&str>, limit: usize) -> Result<Vec<Arc<str>>, StoreError> {
         self.call(Op::Dependents, self.inner.dependents(thing, after, limit)).await
+    }
+
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+        self.call(Op::Expired, self.inner.expired(now, limit)).await
     }
 
     async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {

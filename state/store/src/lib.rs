@@ -19,7 +19,7 @@ mod memory;
 
 pub use backend::Backend;
 #[cfg(feature = "aws")]
-pub use dynamodb::{DynamoDb, DynamoDbLeases, DynamoDbSettings, Units};
+pub use dynamodb::{DynamoDb, DynamoDbLeases, DynamoDbSettings, ExpiredItems, StreamsConfig, Units};
 pub use embedded::Embedded;
 pub use faulty::{Fault, Faulty, Op};
 pub use item::{Due, DueItem, Item, ItemError, SCHEMA, Saved, Write};
@@ -53,6 +53,9 @@ pub trait Store: Send + Sync {
         after: Option<&str>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Arc<str>>, StoreError>> + Send;
+
+    /// At most `limit` items that expired before `now`, the earliest first: what [`Self::collect`] deletes.
+    fn expired(&self, now: Now, limit: usize) -> impl Future<Output = Result<Vec<Item>, StoreError>> + Send;
 
     /// Deletes at most `limit` items that expired before `now`, the earliest first, and returns them.
     fn collect(&self, now: Now, limit: usize) -> impl Future<Output = Result<Vec<Item>, StoreError>> + Send;

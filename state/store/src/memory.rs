@@ -103,6 +103,12 @@ impl Store for Memory {
         Ok(entries.map(|(_, key)| Arc::clone(key)).collect())
     }
 
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+        let tables = self.tables();
+        let expired = tables.expiries.iter().take_while(|(at, _)| *at < now).take(limit);
+        Ok(expired.filter_map(|(_, key)| tables.items_by_key.get(key).cloned()).collect())
+    }
+
     async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
         let mut tables = self.tables();
         let expired: Vec<Arc<str>> = tables

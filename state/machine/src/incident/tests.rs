@@ -314,3 +314,87 @@ proptest! {
         prop_assert_eq!(&sum(&[sum(left), sum(right)]), &whole);
     }
 }
+
+mod forgotten {
+    use super::*;
+    use crate::session::{
+        Input, Phase, Session,
+        tests::support::{GOOD, alive, ended, found, key, look, now, session, start},
+    };
+
+    const EXPIRED: i64 = 35 * 86_400;
+
+    fn opened(session: Option<&Session>) -> Option<Incident> {
+        Incident::of_forgotten(&key("ann-0a1b2c3d4e5f60718"), session, Some(now(EXPIRED)))
+    }
+
+    /// A session to its closing, with all effects done.
+    fn closed(desk: &mut Desk) -> Session {
+        let mut one = session();
+        for (input, seconds) in [(start(0), 0), (alive(15, &GOOD), 15), (ended(75, 60), 75)] {
+            desk.step(&mut one, input, seconds);
+        }
+        let effects = desk.step(&mut one, look(100, found(70)), 100);
+        assert!(matches!(desk.phase(&one), Phase::Closed(_)));
+        assert!(opened(Some(&one)).is_some(), "the closing is not in the audit trail yet");
+        desk.step(&mut one, Input::Done(effects.iter().map(|effect| effect.id().clone()).collect()), 100);
+        one
+    }
+
+    #[test]
+    fn a_session_that_was_never_closed_opens_one_incident_of_its_own() {
+        let mut one = session();
+        one.absorb(start(0), now(0));
+        one.absorb(alive(15, &GOOD), now(15));
+        let incident = opened(Some(&one)).unwrap();
+        assert_eq!(&*incident.cause, "session-forgotten/111122223333/eu-central-1/ann-0a1b2c3d4e5f60718");
+        let wanted = incident.wanted(&in_mode(Mode::Enforce));
+        let [Effect::Report(Report::Incident(note))] = &wanted[..] else { panic!("{wanted:?}") };
+        assert_eq!(&*note.id.0, "incident/session-forgotten/111122223333/eu-central-1/ann-0a1b2c3d4e5f60718");
+        assert_eq!((&*note.cause, note.severity, note.session.as_ref()), (FORGOTTEN, Severity::High, Some(&one.key)));
+        assert_eq!((note.account, &*note.region, note.opened), (one.key.account, "eu-central-1", at(EXPIRED)));
+        assert_eq!(note.findings, []);
+        let alive = note.evidence.iter().find(|note| &*note.name == "last-alive").unwrap();
+        assert_eq!((&*alive.source, alive.at), ("describe-sessions", at(15)));
+        assert!(note.evidence.iter().any(|note| &*note.name == "target"));
+
+        // Whoever finds it gone again adds nothing.
+        let mut again = incident.clone();
+        again.merge(opened(Some(&one)).unwrap());
+        assert_eq!(again, incident);
+        again.done.insert(wanted[0].id().clone());
+        assert_eq!(again.wanted(&in_mode(Mode::Enforce)), []);
+        let text = serde_json::to_string(&incident).unwrap();
+        assert_eq!(serde_json::from_str::<Incident>(&text).unwrap(), incident);
+    }
+
+    #[test]
+    fn a_closed_session_is_not_forgotten_unless_it_was_alive_again() {
+        let mut desk = Desk::enforcing();
+        let mut one = closed(&mut desk);
+        assert_eq!(opened(Some(&one)), None);
+        // I15: AWS shows it alive later than anybody reported its end.
+        one.absorb(alive(200, &GOOD), now(200));
+        assert!(opened(Some(&one)).is_some());
+    }
+
+    #[test]
+    fn an_end_without_a_closing_is_no_closing() {
+        let mut one = session();
+        one.absorb(start(0), now(0));
+        one.absorb(ended(75, 60), now(75));
+        let incident = opened(Some(&one)).unwrap();
+        let alive = incident.evidence.iter().find(|note| &*note.name == "last-alive").unwrap();
+        assert_eq!((&*alive.source, alive.at), ("cloudtrail", at(0)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_opens_an_incident_with_what_its_key_tells() {
+        let incident = opened(None).unwrap();
+        let wanted = incident.wanted(&in_mode(Mode::Observe));
+        let [Effect::Report(Report::Incident(note))] = &wanted[..] else { panic!("{wanted:?}") };
+        assert!(note.title.contains("cannot be read"), "{}", note.title);
+        assert_eq!(note.session.as_ref().map(|key| &*key.id), Some("ann-0a1b2c3d4e5f60718"));
+        assert_eq!(incident.cause, opened(Some(&session())).unwrap().cause);
+    }
+}

@@ -208,6 +208,11 @@ impl Session {
         self.done.as_ref().is_some_and(|done| done.iter().any(|id| &*id.0 == "verdict"))
     }
 
+    /// It came to its end: its closing is in the audit trail, and AWS has not shown it alive since.
+    pub(crate) fn was_closed(&self) -> bool {
+        self.is_closed() && self.ended_at().is_some()
+    }
+
     /// It was looked at again after everything that belongs to an ended session had time to come.
     fn waited(&self, settings: &Settings) -> bool {
         let gathered = self.seen.as_ref().and_then(|seen| seen.gathered_at);

@@ -22,6 +22,7 @@ use super::{
     client_of,
     failure::{failed, refused},
     layout::{Expressions, Row, number, read_number, read_optional_number, read_text, text},
+    limits,
 };
 use crate::StoreError;
 
@@ -42,7 +43,7 @@ impl DynamoDbLeases {
     /// three attempts; less than the time between two renewals is wise.
     pub fn new(config: &Config, table: impl Into<String>, request_ms_max: u64) -> Self {
         let attempt_ms_max = (request_ms_max / u64::from(ATTEMPTS_MAX)).max(1);
-        Self { client: client_of(config, ATTEMPTS_MAX, attempt_ms_max, request_ms_max), table: table.into() }
+        Self { client: client_of(config, limits(ATTEMPTS_MAX, attempt_ms_max, request_ms_max)), table: table.into() }
     }
 
     /// All rows, as they are stored now.

@@ -18,6 +18,7 @@ use sessionwarden_machine::ids::Now;
 
 use crate::{DueItem, Item, Saved, Store, StoreError, Write};
 
+mod expiry;
 mod failure;
 mod layout;
 mod leases;
@@ -25,7 +26,9 @@ mod read;
 mod tables;
 mod write;
 
-pub use self::leases::DynamoDbLeases;
+pub use self::{expiry::ExpiredItems, leases::DynamoDbLeases};
+/// How the stream is reached: region, credentials, endpoint.
+pub use aws_sdk_dynamodbstreams::Config as StreamsConfig;
 
 /// How DynamoDB is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +106,7 @@ impl DynamoDb {
     /// of `settings`.
     pub fn new(config: &Config, settings: DynamoDbSettings) -> Self {
         Self {
-            client: client_of(config, settings.attempts_max, settings.attempt_ms_max, settings.request_ms_max),
+            client: client_of(config, limits_of(&settings)),
             settings: Arc::new(settings),
             fence: None,
             origin: random(),
@@ -154,7 +157,13 @@ impl DynamoDb {
     }
 }
 
-fn client_of(config: &Config, attempts_max: u32, attempt_ms_max: u64, request_ms_max: u64) -> Client {
+type Limits = (RetryConfig, TimeoutConfig);
+
+fn limits_of(settings: &DynamoDbSettings) -> Limits {
+    limits(settings.attempts_max, settings.attempt_ms_max, settings.request_ms_max)
+}
+
+fn limits(attempts_max: u32, attempt_ms_max: u64, request_ms_max: u64) -> Limits {
     let retries = RetryConfig::standard()
         .with_max_attempts(attempts_max.max(1))
         .with_initial_backoff(Duration::from_millis(50))
@@ -163,6 +172,10 @@ fn client_of(config: &Config, attempts_max: u32, attempt_ms_max: u64, request_ms
         .operation_attempt_timeout(Duration::from_millis(attempt_ms_max))
         .operation_timeout(Duration::from_millis(request_ms_max))
         .build();
+    (retries, limits)
+}
+
+fn client_of(config: &Config, (retries, limits): Limits) -> Client {
     Client::from_conf(config.to_builder().retry_config(retries).timeout_config(limits).build())
 }
 
@@ -223,15 +236,20 @@ impl Store for DynamoDb {
         self.query_dependents(thing, after, limit).await
     }
 
-    async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
+    /// Nothing where Time to Live deletes: [`ExpiredItems`] tells what it deleted.
+    async fn expired(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
         if !self.settings.collects || limit == 0 {
             return Ok(Vec::new());
         }
         let mut expired = self.scan_expired(now).await?;
         expired.sort_by(|a, b| (a.expires, &a.key).cmp(&(b.expires, &b.key)));
         expired.truncate(limit);
+        Ok(expired)
+    }
+
+    async fn collect(&self, now: Now, limit: usize) -> Result<Vec<Item>, StoreError> {
         let mut gone = Vec::new();
-        for item in expired {
+        for item in self.expired(now, limit).await? {
             if self.remove(&item).await? {
                 gone.push(item);
             }

@@ -98,6 +98,13 @@ impl DynamoDb {
         complain(index, &wrong_keys(&table, "the table", (PK, Type::S), Some((SK, Type::S)), table.key_schema()))
     }
 
+    /// The stream of the table of items.
+    pub(super) async fn stream(&self) -> Result<String, StoreError> {
+        let table = &self.settings.state_table;
+        let found = describe(&self.client, table).await?.ok_or_else(|| missing(table))?;
+        found.latest_stream_arn.ok_or_else(|| refused(table, "it has no stream"))
+    }
+
     async fn create_state_table(&self) -> Result<(), StoreError> {
         let table = &self.settings.state_table;
         let wrong = |error: BuildError| refused(table, error.to_string());

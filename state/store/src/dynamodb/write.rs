@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::{
         delete_item::DeleteItemError, transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
     },
     types::{
-        Delete, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
-        Update,
+        ConditionCheck, Delete, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure as OnFailure,
+        TransactWriteItem, Update,
     },
 };
 
@@ -100,6 +100,34 @@ impl DynamoDb {
                     wait(collisions).await;
                 }
             }
+        }
+        Err(last.unwrap_or_else(|| self.unsettled(&item.key)))
+    }
+
+    /// Deletes the entries of an item that was deleted without them. One that is there again owns its entries.
+    pub(super) async fn remove_entries(&self, item: &Item) -> Result<(), StoreError> {
+        let (_, go) = layout::changes(&item.depends, &[]);
+        if go.is_empty() {
+            return Ok(());
+        }
+        let table = &self.settings.state_table;
+        let (id, mut last) = (self.next_write(), None);
+        for collisions in 0..COLLISIONS_MAX {
+            let mut expressions = Expressions::default();
+            expressions.require_revision(0, &[]);
+            let check = ConditionCheck::builder()
+                .table_name(table)
+                .key(attribute::PK, text(&*item.key))
+                .condition_expression(expressions.condition)
+                .set_expression_attribute_names(Some(expressions.names))
+                .build()
+                .map_err(|error| refused(table, error.to_string()))?;
+            let first = TransactWriteItem::builder().condition_check(check).build();
+            match self.transact(first, &item.key, &[], &go, &format!("{id}-{collisions}")).await? {
+                Attempt::Written | Attempt::Lost(_) => return Ok(()),
+                Attempt::Busy(error) => last = Some(error),
+            }
+            wait(collisions).await;
         }
         Err(last.unwrap_or_else(|| self.unsettled(&item.key)))
     }

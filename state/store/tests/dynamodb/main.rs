@@ -2,6 +2,7 @@
 #![cfg(feature = "aws")]
 
 mod cost;
+mod expiry;
 mod faults;
 mod fences;
 #[path = "../histories/mod.rs"]
@@ -9,5 +10,6 @@ mod histories;
 mod leases;
 mod proxy;
 mod servers;
+mod shards;
 mod suite;
 mod tables;

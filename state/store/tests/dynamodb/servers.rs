@@ -6,11 +6,19 @@ use aws_sdk_dynamodb::{
     Config,
     config::{BehaviorVersion, Credentials, Region},
 };
-use sessionwarden_store::{DynamoDb, DynamoDbSettings};
+use sessionwarden_store::{DynamoDb, DynamoDbSettings, StreamsConfig};
 use sessionwarden_testbed::{InProcess, Server, dynamodb, dynamodb_local::dynamodb_local, or_say};
 
 pub(crate) fn in_process() -> InProcess {
     dynamodb().unwrap()
+}
+
+/// An address at which a database answers that the test keeps. It ends with the test.
+pub(crate) async fn serve(database: dynoxide::Database) -> String {
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    url
 }
 
 /// DynamoDB Local; `None` with a note where it cannot be had.
@@ -20,6 +28,15 @@ pub(crate) fn local() -> Option<Server> {
 
 pub(crate) fn config(url: &str) -> Config {
     Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+        .endpoint_url(url)
+        .build()
+}
+
+pub(crate) fn streams_config(url: &str) -> StreamsConfig {
+    StreamsConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-central-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
