@@ -40,7 +40,7 @@ async fn records(cloud: &Cloud) -> Vec<(String, Vec<u8>)> {
         let call = kinesis.get_shard_iterator().stream_name(STREAM).shard_id(shard.shard_id());
         let began = call.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
         let told = kinesis.get_records().set_shard_iterator(began.shard_iterator).send().await.unwrap();
-        all.extend(told.records.into_iter().map(|it| (it.partition_key, it.data.into_inner())));
+        all.extend(told.records.into_iter().map(|it| (it.partition_key.unwrap_or_default(), it.data.into_inner())));
     }
     all
 }
