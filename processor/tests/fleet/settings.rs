@@ -69,3 +69,63 @@ async fn a_role_that_cannot_be_assumed_is_told_and_counted() {
     let log = worker.log();
     assert!(told.iter().all(|account| log.contains(&format!("{account}:role/no-such-role"))), "{log}");
 }
+
+/// Serves one answer to whatever is asked, or none at all.
+async fn stub(answer: Option<(u16, &'static str, &'static str)>) -> String {
+    use axum::{http::StatusCode, response::IntoResponse};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = axum::Router::new().fallback(async move || match answer {
+        Some((status, date, body)) => {
+            (StatusCode::from_u16(status).unwrap(), [("date", date)], body.to_owned()).into_response()
+        }
+        None => std::future::pending().await,
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+/// A configuration that is complete; nothing that it names has to be there.
+const COMPLETE: &str = r#"
+[backend]
+kind = "aws"
+[aws]
+stream = "events"
+wake_queue = "http://127.0.0.1:1/000000000000/wake-ups"
+parked_queue = "http://127.0.0.1:1/000000000000/parked"
+role = "sessionwarden"
+external_id = "the-id"
+"#;
+
+fn variables(sts: &str) -> Vec<(String, String)> {
+    let fixed = [
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIATEST"),
+        ("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ENDPOINT_URL", sts),
+    ];
+    fixed.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_hangs_is_told_in_bounded_time() {
+    let hanging = stub(None).await;
+    let mut worker = Worker::start(Path::new(PROGRAM), &variables(&hanging), COMPLETE).unwrap();
+    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    assert!(worker.log().contains("STS did not say whose credentials these are: no answer"), "{}", worker.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_is_told() {
+    let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>m</Message></Error></ErrorResponse>";
+    let past = stub(Some((403, "Thu, 01 Jan 2015 00:00:00 GMT", body))).await;
+    let mut worker = Worker::start(Path::new(PROGRAM), &variables(&past), COMPLETE).unwrap();
+    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    let told = worker.log();
+    assert!(
+        told.contains("SignatureDoesNotMatch; this machine's clock is") && told.contains("ahead of AWS's"),
+        "{told}"
+    );
+    assert!(!told.contains("a-secret-of-the-test"), "{told}");
+}
