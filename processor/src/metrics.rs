@@ -123,6 +123,12 @@ const STORE_CONFLICTS: MetricDef = counter(
     &[],
     "Conditional writes that lost a race and were stepped again.",
 );
+const STORE_UNITS: MetricDef = counter(
+    "sessionwarden_store_units_total",
+    "{unit}",
+    &["kind"],
+    "DynamoDB capacity units consumed, as the service reported them: read, write.",
+);
 const HEARTBEAT: MetricDef =
     gauge("sessionwarden_heartbeat_seconds", "s", "When the loop that reads shards last went round, as Unix time.");
 const ITERATOR_AGE: MetricDef = gauge(
@@ -169,7 +175,7 @@ const VIOLATIONS: MetricDef = counter(
     "Broken promises found by the service's own check; anything above 0 is a defect.",
 );
 
-const TABLE: [MetricDef; 27] = [
+const TABLE: [MetricDef; 28] = [
     RECORDS_READ,
     RECORDS_RELEVANT,
     RECORDS_IGNORED,
@@ -187,6 +193,7 @@ const TABLE: [MetricDef; 27] = [
     QUARANTINED,
     RECHECK_OVERDUE,
     STORE_CONFLICTS,
+    STORE_UNITS,
     HEARTBEAT,
     ITERATOR_AGE,
     SHARDS,
@@ -248,6 +255,7 @@ struct Inner {
     quarantined: Gauge<u64>,
     recheck_overdue: Gauge<u64>,
     store_conflicts: Counter<u64>,
+    store_units: Counter<f64>,
     heartbeat: Gauge<u64>,
     iterator_age: Gauge<u64>,
     shards: Gauge<u64>,
@@ -333,6 +341,11 @@ impl Metrics {
             quarantined: shows(&meter, &QUARANTINED),
             recheck_overdue: shows(&meter, &RECHECK_OVERDUE),
             store_conflicts: counts(&meter, &STORE_CONFLICTS),
+            store_units: meter
+                .f64_counter(STORE_UNITS.name)
+                .with_unit(STORE_UNITS.unit)
+                .with_description(STORE_UNITS.meaning)
+                .build(),
             heartbeat: shows(&meter, &HEARTBEAT),
             iterator_age: shows(&meter, &ITERATOR_AGE),
             shards: shows(&meter, &SHARDS),
@@ -444,6 +457,12 @@ impl Metrics {
     /// `writes` lost a race.
     pub fn store_conflicts(&self, writes: u64) {
         self.inner.store_conflicts.add(writes, &[]);
+    }
+
+    /// So many read and write units were consumed.
+    pub fn store_units(&self, [read, write]: [f64; 2]) {
+        self.inner.store_units.add(read, &[KeyValue::new("kind", "read")]);
+        self.inner.store_units.add(write, &[KeyValue::new("kind", "write")]);
     }
 
     /// The loop that reads shards went round at `at`.

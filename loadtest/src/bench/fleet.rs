@@ -56,7 +56,10 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
 struct Run {
     latencies: Vec<Duration>,
     records: usize,
+    sessions: usize,
     cpu_seconds: f64,
+    /// Read and write units of DynamoDB.
+    units: [f64; 2],
 }
 
 impl Run {
@@ -88,6 +91,9 @@ impl Run {
             format!("{name}: records for each second of the worker's processor time"),
             format!("{rate:.0}"),
         ));
+        let [read, write] = self.units.map(|units| units / self.sessions as f64);
+        let what = format!("{name}: DynamoDB units for each session of the run, read and write");
+        lines.push(Line::shown(what, format!("{read:.1} and {write:.1}")));
         lines
     }
 
@@ -132,7 +138,9 @@ async fn run(bench: &Bench, setting: &str) -> Result<Run> {
             let mut latencies: Vec<Duration> = put_by_session.iter().filter_map(latency).collect();
             latencies.sort_unstable();
             let cpu_seconds = cpu_seconds(worker.id())? - cpu_before;
-            return Ok(Run { latencies, records: SECONDS * RECORDS_PER_SECOND, cpu_seconds });
+            let units = ["read", "write"].map(|kind| worker.metric("sessionwarden_store_units_total", kind));
+            let (records, sessions) = (SECONDS * RECORDS_PER_SECOND, SECONDS * RELEVANT_PER_SECOND);
+            return Ok(Run { latencies, records, sessions, cpu_seconds, units });
         }
         ensure!(
             last.elapsed() < PATIENCE,

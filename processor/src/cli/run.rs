@@ -158,7 +158,9 @@ async fn serve(
     let address = console.address();
     if store.is_none() {
         let settings = fleet_settings(config)?;
-        let mut board = Board::new(started, &settings, &format!("stream {}", config.aws.stream), metrics.clone());
+        let source = format!("stream {}", config.aws.stream);
+        let board = Board::new(started, &settings, &source, metrics.clone());
+        let mut board = board.among_others(2 * settings.recheck_ms_max);
         tell_waivers(&mut board, judge, started);
         let (status_sender, status_receiver) = watch::channel(board.snapshot(started));
         let served = console.serve(status_receiver.clone(), health.clone(), metrics.clone(), console_stop.clone());

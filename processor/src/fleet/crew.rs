@@ -17,6 +17,9 @@ use crate::{
     run::SharedBoard,
 };
 
+/// How many answers of the policy each handler remembers: there are many handlers.
+const ANSWERS_MAX: usize = 4_096;
+
 /// What the handlers of one process share.
 pub struct Crew<S, H> {
     /// The store, without a fence.
@@ -66,7 +69,7 @@ impl<S: SharedStore, H: Hands> Crew<S, H> {
             self.store.with_fence(fence),
             Some(Arc::clone(&self.hands)),
             self.settings.clone(),
-            Verdicts::new(Arc::clone(&self.judge)),
+            Verdicts::new(Arc::clone(&self.judge)).keeping(ANSWERS_MAX),
             self.reports.clone(),
             self.metrics.clone(),
             self.board.clone(),

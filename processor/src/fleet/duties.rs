@@ -106,6 +106,7 @@ async fn show<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
 ) {
     let metrics = &rechecks.crew().metrics;
     let (mut ticker, mut before, mut gaps) = (ticker(STATUS_TICK), Movements::default(), 0);
+    let mut units = [0.0; 2];
     while tick(&mut ticker, stop).await {
         let _ = status.send(rechecks.crew().board.lock().snapshot(now()));
         if !worker.has_changed().unwrap_or(false) {
@@ -113,6 +114,9 @@ async fn show<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
         }
         let seen = worker.borrow_and_update().clone();
         pulse.beat();
+        let consumed = rechecks.crew().store.units();
+        metrics.store_units([consumed[0] - units[0], consumed[1] - units[1]]);
+        units = consumed;
         metrics.heartbeat(now());
         metrics.shards(&seen);
         metrics.movements(&before, &seen.movements);

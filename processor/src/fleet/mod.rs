@@ -35,6 +35,9 @@ pub trait SharedStore: Store + Clone + 'static {
     #[must_use]
     fn with_fence(&self, fence: Option<u64>) -> Self;
 
+    /// Capacity units consumed so far by this process: read, and write.
+    fn units(&self) -> [f64; 2];
+
     /// Items of one partition that are due at `until` or before, the earliest first, at most `limit`.
     fn due_in(
         &self,
@@ -68,6 +71,11 @@ impl Expiry for sessionwarden_store::ExpiredItems {
 impl SharedStore for sessionwarden_store::DynamoDb {
     fn with_fence(&self, fence: Option<u64>) -> Self {
         self.with_fence(fence)
+    }
+
+    fn units(&self) -> [f64; 2] {
+        let units = self.units();
+        [units.read, units.write]
     }
 
     async fn due_in(&self, partition: &str, until: Now, limit: usize) -> Result<Vec<DueItem>, StoreError> {

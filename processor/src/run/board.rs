@@ -27,6 +27,8 @@ struct Row {
     verdict: Verdict,
     controls: Vec<Arc<str>>,
     phase: Phase,
+    /// When it was looked at last.
+    seen: Now,
 }
 
 /// The status in the making.
@@ -37,6 +39,8 @@ pub struct Board {
     open: BTreeMap<SessionKey, Row>,
     locked: BTreeSet<AccountId>,
     second: (i64, u64),
+    /// How long a session stays that is not looked at, in milliseconds; `None` for ever.
+    kept_ms: Option<i64>,
 }
 
 /// A board that several handlers share.
@@ -66,7 +70,14 @@ impl Board {
             open: BTreeMap::new(),
             locked: BTreeSet::new(),
             second: (started.0 / 1_000, 0),
+            kept_ms: None,
         }
+    }
+
+    /// The same board where others look at sessions as well: one that was not looked at here for `ms` is left to them.
+    #[must_use]
+    pub fn among_others(self, ms: i64) -> Self {
+        Self { kept_ms: Some(ms), ..self }
     }
 
     /// Takes in a session's new state; `before` is its state until now.
@@ -103,6 +114,7 @@ impl Board {
                 verdict: held,
                 controls,
                 phase,
+                seen: self.status.now,
             },
         );
     }
@@ -252,6 +264,9 @@ impl Board {
     /// The status now.
     pub fn snapshot(&mut self, now: Now) -> Status {
         self.pass_seconds(now);
+        if let Some(kept_ms) = self.kept_ms {
+            self.open.retain(|_, row| now.0 - row.seen.0 <= kept_ms);
+        }
         let status = &mut self.status;
         status.now = now;
         status.uptime_ms = (now.0 - self.started.0).max(0) as u64;

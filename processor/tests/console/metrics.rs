@@ -30,6 +30,7 @@ fn touched() -> Metrics {
     metrics.recheck_overdue_ms(250);
     metrics.store_conflicts(11);
     metrics.invariant_violation("I8");
+    metrics.store_units([1.5, 4.0]);
     metrics.heartbeat(Now(1_795_000_000_500));
     let shard = ShardStatus { behind_ms: Some(40), ..ShardStatus::default() };
     let status = WorkerStatus { shards: BTreeMap::from([("shard".into(), shard)]), ..WorkerStatus::default() };
@@ -93,6 +94,8 @@ fn each_method_touches_its_own_metric() {
     shards 1
     source_lag_ms 0
     store_conflicts_total 11
+    store_units_total{kind="read"} 1.5
+    store_units_total{kind="write"} 4
     terminations_total{result="done"} 1
     verdicts_total{control="port-forwarding",outcome="violated"} 1
     "#);

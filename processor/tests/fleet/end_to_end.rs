@@ -43,7 +43,7 @@ pub(crate) async fn terminated(cloud: &Cloud, worker: &Worker, key: &SessionKey)
     begun.elapsed()
 }
 
-/// The whole way: R-G1, R-G2, R-G5, R-G9 to R-G11, R-W5, TH2, TH20.
+/// The whole way: R-G1, R-G2, R-G5, R-G9, R-G10, R-G11, R-W5, TH2, TH20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_violating_session_is_ended_in_its_account_and_everybody_learns_of_it() {
     let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
@@ -145,7 +145,7 @@ async fn calls_that_fail_are_made_again_until_the_end_is_seen() {
     assert_eq!(status(&cloud, &good), SessionStatus::Connected);
 }
 
-/// I12, R-W6: what cannot be read is parked with its place, and its shard goes on.
+/// I12: what cannot be read is parked with its place, and its shard goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_parked_and_the_shard_goes_on() {
     let Some(cloud) = or_say(Cloud::start(CloudShape { shards: 1, ..CloudShape::default() }).await) else { return };
@@ -180,4 +180,16 @@ async fn poison_is_parked_and_the_shard_goes_on() {
     assert!(parked.iter().any(|message| message.body() == Some(std::str::from_utf8(&broken).unwrap())));
     assert!(parked.iter().any(|message| attribute(message, "encoding") == "base64"));
     assert!(worker.metric("sessionwarden_records_parked_total", "") >= 2.0);
+}
+
+/// The same by enhanced fan-out: records are pushed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registered_consumer_is_told_of_sessions_as_well() {
+    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let mut worker = start(&cloud, &cloud.configuration("consumer = \"sessionwarden\"\n"));
+    worker.reads(2, SOON).await.unwrap();
+    for member in cloud.members() {
+        let tunnel = open(&cloud, member.account, &member.logging, Some(PORT));
+        println!("ended after {:?}", terminated(&cloud, &worker, &tunnel).await);
+    }
 }

@@ -19,6 +19,7 @@ pub struct Verdicts {
     judge: Arc<Judge>,
     answers: HashMap<Box<[u8]>, Arc<Answer>, FixedState>,
     key: Vec<u8>,
+    answers_max: usize,
     hits: u64,
     misses: u64,
 }
@@ -32,7 +33,13 @@ impl Verdicts {
 
     /// An empty memory before `judge`.
     pub fn new(judge: Arc<Judge>) -> Self {
-        Self { judge, answers: HashMap::default(), key: Vec::new(), hits: 0, misses: 0 }
+        Self { judge, answers: HashMap::default(), key: Vec::new(), answers_max: Self::MAX, hits: 0, misses: 0 }
+    }
+
+    /// The same, where at most `max` answers are kept.
+    #[must_use]
+    pub fn keeping(self, max: usize) -> Self {
+        Self { answers_max: max, ..self }
     }
 
     /// The judge that answers.
@@ -65,7 +72,7 @@ impl Verdicts {
         self.misses += 1;
         let answer = Arc::new(ask(&self.judge));
         if self.key.len() <= Self::KEY_BYTES_MAX {
-            if self.answers.len() >= Self::MAX {
+            if self.answers.len() >= self.answers_max {
                 self.answers.clear();
             }
             self.answers.insert(self.key.as_slice().into(), Arc::clone(&answer));
