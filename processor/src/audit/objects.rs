@@ -18,7 +18,7 @@ use sessionwarden_machine::ids::Now;
 
 use super::{AuditEntry, AuditError, AuditKind, Head};
 
-/// How often a write is sent again that met another one of the same key ("PutObject": on a 409 retry the upload).
+/// How often a write is sent again that met another one of the same key (`PutObject`: on a 409 retry the upload).
 const CONFLICTS_MAX: u32 = 4;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
 /// The longest name of a worker in a key.

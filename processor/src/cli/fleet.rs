@@ -63,7 +63,7 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
     let hands = AwsOrganization::connect(hands_settings(around.config)).await.map_err(Failure::failed)?;
     let hands = Arc::new(hands.with_metrics(around.metrics.clone()));
     let own = hands.own_config();
-    let services = Services::open(aws, &own).await?;
+    let services = Box::pin(Services::open(aws, &own)).await?;
     let worker_id = worker_id(aws);
     let audit = audit(around.config, &own, &worker_id)?;
     let expiry = ExpiredItems::new(&StreamsConfig::from(&own), &services.store);
@@ -111,7 +111,7 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         wake_limits: WakeLimits::default(),
         drain_max: Duration::from_secs(around.config.service.drain_seconds_max),
     };
-    let stopped = fleet.run(stop).await.map_err(|error| Failure { code: FAILED, error: error.into() })?;
+    let stopped = Box::pin(fleet.run(stop)).await.map_err(|error| Failure { code: FAILED, error: error.into() })?;
     for shard in stopped.left_behind {
         tracing::warn!(%shard, "the shard could not be handed over in time: it is taken when its lease ends");
     }

@@ -14,7 +14,6 @@ use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
     effect::Mode,
     ids::Now,
-    settings::Settings,
 };
 use sessionwarden_store::{Backend, Embedded, StoreError};
 use tokio::{
@@ -35,10 +34,11 @@ use crate::{
     handle::Handler,
     input::{InputFile, ParkedFile, expand},
     local::{demonstration, quicken},
+    metrics::Metrics,
     policy,
     replay::Summary,
     run::{self, Board, Ingest, Position, SharedBoard, Signals, Source, SourceReader},
-    telemetry::{self, LogTo},
+    telemetry::{self, Guard, LogTo},
 };
 
 /// Batches that wait between the reading thread and the service.
@@ -129,69 +129,127 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     Ok(summary.exit_code())
 }
 
-/// Serves until the end, and sums up what one machine has done.
+/// Serves until the end. Sums up what one machine has done; a worker of a fleet knows its own part only.
 async fn serve(
     args: &Args,
     config: &Config,
     judge: &Arc<Judge>,
     files: Vec<InputFile>,
 ) -> Result<Option<Summary>, Failure> {
-    let dir = &config.service.data_dir;
-    fs::create_dir_all(dir)
-        .with_context(|| format!("the data folder {} cannot be created", dir.display()))
-        .map_err(Failure::usage)?;
-    let view = args.format == Format::Human && status::takes_terminal();
-    let log_to = if view { LogTo::File(dir.join("sessionwarden.log")) } else { LogTo::Stderr };
-    let (metrics, guard) = telemetry::init(&config.telemetry, &log_to).map_err(Failure::usage)?;
-    let console = Console::bind(config.console.listen).await.map_err(Failure::usage)?;
-    let fleet = config.backend.kind == BackendKind::Aws;
-    let quick = args.source.is_empty() && !fleet;
-    // The store first: a second process on the same folder is told by the place that both would change.
-    let store = if fleet { None } else { Some(open_store(&config.service.data_dir, quick).await?) };
-    let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
-
-    let started = run::now();
-    let stop = CancellationToken::new();
-    stop_on_signals(&stop)?;
-    let health = Health::new();
-    let console_stop = CancellationToken::new();
-    let address = console.address();
-    if store.is_none() {
-        let settings = fleet_settings(config)?;
-        let source = format!("stream {}", config.aws.stream);
-        let board = Board::new(started, &settings, &source, metrics.clone());
-        let mut board = board.among_others(2 * settings.recheck_ms_max);
-        tell_waivers(&mut board, judge, started);
-        let (status_sender, status_receiver) = watch::channel(board.snapshot(started));
-        let served = console.serve(status_receiver.clone(), health.clone(), metrics.clone(), console_stop.clone());
-        let console = tokio::spawn(served);
-        tracing::info!(%address, "status, health and metrics are served");
-        let shown = show(args, view, status_receiver, &stop, &console_stop);
-        if let Some(time) = args.for_ {
-            let stop = stop.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(time).await;
-                stop.cancel();
-            });
-        }
-        let around = Surroundings {
-            config,
-            judge,
-            feed,
-            metrics,
-            board: SharedBoard::new(board),
-            health,
-            status: status_sender,
-        };
-        let done = fleet::serve(around, stop.clone()).await;
-        finish(&stop, &console_stop, shown, console).await;
-        guard.shutdown();
-        return done.map(|()| None);
+    let frame = Frame::open(args, config).await?;
+    match config.backend.kind {
+        BackendKind::Local => Box::pin(serve_here(args, config, judge, files, frame)).await.map(Some),
+        BackendKind::Aws => Box::pin(serve_fleet(args, config, judge, frame)).await.map(|()| None),
     }
-    let Some(store) = store.map(Backend::Embedded) else { return Ok(None) };
-    let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
-    let parked = ParkedFile::append(&config.service.data_dir.join("parked.jsonl")).map_err(Failure::failed)?;
-    let reports = Reports::new(feed, audit);
+}
+
+/// What surrounds the service, whatever it runs on: metrics, health and status, and the end.
+struct Frame {
+    console: Console,
+    metrics: Metrics,
+    guard: Guard,
+    health: Health,
+    stop: CancellationToken,
+    /// The terminal shows the view.
+    view: bool,
+}
+
+/// [`Frame`], once it is shown.
+struct Shown {
+    guard: Guard,
+    stop: CancellationToken,
+    over: CancellationToken,
+    view: Option<JoinHandle<std::io::Result<()>>>,
+    console: JoinHandle<Result<(), ConsoleError>>,
+}
+
+impl Frame {
+    async fn open(args: &Args, config: &Config) -> Result<Self, Failure> {
+        let dir = &config.service.data_dir;
+        fs::create_dir_all(dir)
+            .with_context(|| format!("the data folder {} cannot be created", dir.display()))
+            .map_err(Failure::usage)?;
+        let view = args.format == Format::Human && status::takes_terminal();
+        let log_to = if view { LogTo::File(dir.join("sessionwarden.log")) } else { LogTo::Stderr };
+        let (metrics, guard) = telemetry::init(&config.telemetry, &log_to).map_err(Failure::usage)?;
+        let console = Console::bind(config.console.listen).await.map_err(Failure::usage)?;
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        Ok(Self { console, metrics, guard, health: Health::new(), stop, view })
+    }
+
+    fn show(self, args: &Args, status: watch::Receiver<Status>) -> Shown {
+        let over = CancellationToken::new();
+        let address = self.console.address();
+        let serving = self.console.serve(status.clone(), self.health, self.metrics, over.clone());
+        let console = tokio::spawn(serving);
+        tracing::info!(%address, "status, health and metrics are served");
+        let view = show(args, self.view, status, &self.stop, &over);
+        Shown { guard: self.guard, stop: self.stop, over, view, console }
+    }
+}
+
+impl Shown {
+    async fn finish(self) {
+        self.stop.cancel();
+        self.over.cancel();
+        if let Some(view) = self.view {
+            let _ = view.await;
+        }
+        let _ = self.console.await;
+        self.guard.shutdown();
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+async fn serve_fleet(_: &Args, _: &Config, _: &Arc<Judge>, _: Frame) -> Result<(), Failure> {
+    let text = "`backend.kind` is \"aws\", but this program was built without the feature `aws`";
+    Err(Failure::usage(anyhow::anyhow!(text)))
+}
+
+/// One worker of a fleet.
+#[cfg(feature = "aws")]
+async fn serve_fleet(args: &Args, config: &Config, judge: &Arc<Judge>, frame: Frame) -> Result<(), Failure> {
+    let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
+    let (started, settings) = (run::now(), fleet::settings(config));
+    let source = format!("stream {}", config.aws.stream);
+    let board = Board::new(started, &settings, &source, frame.metrics.clone());
+    let mut board = board.among_others(2 * settings.recheck_ms_max);
+    tell_waivers(&mut board, judge, started);
+    let (sender, status) = watch::channel(board.snapshot(started));
+    let around = Surroundings {
+        config,
+        judge,
+        feed,
+        metrics: frame.metrics.clone(),
+        board: SharedBoard::new(board),
+        health: frame.health.clone(),
+        status: sender,
+    };
+    let shown = frame.show(args, status);
+    if let Some(time) = args.for_ {
+        let stop = shown.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            stop.cancel();
+        });
+    }
+    let done = Box::pin(fleet::serve(around, shown.stop.clone())).await;
+    shown.finish().await;
+    done
+}
+
+/// One machine: over files, or over the demonstration.
+async fn serve_here(
+    args: &Args,
+    config: &Config,
+    judge: &Arc<Judge>,
+    files: Vec<InputFile>,
+    frame: Frame,
+) -> Result<Summary, Failure> {
+    let quick = args.source.is_empty();
+    let Outputs { store, reports, parked } = Outputs::open(config, quick).await?;
+    let started = run::now();
     let mut settings = settings_of(config);
     let (hands, demo) = if quick {
         let (hands, demo) = demonstration(args.seed, started);
@@ -204,53 +262,52 @@ async fn serve(
         (None, None)
     };
     let source_name = if quick { "demonstration".to_owned() } else { args.source.join(" ") };
-    let mut board = Board::new(started, &settings, &source_name, metrics.clone());
+    let mut board = Board::new(started, &settings, &source_name, frame.metrics.clone());
     tell(&mut board, config, judge, quick, started);
     let verdicts = Verdicts::new(Arc::clone(judge));
     let board = SharedBoard::new(board);
-    let mut handler = Handler::new(store.clone(), hands, settings, verdicts, reports, metrics.clone(), board);
+    let mut handler = Handler::new(store.clone(), hands, settings, verdicts, reports, frame.metrics.clone(), board);
 
-    let (status_sender, status_receiver) = watch::channel(handler.board.lock().snapshot(started));
+    let (sender, status) = watch::channel(handler.board.lock().snapshot(started));
     let signals = Signals {
-        stop: stop.clone(),
+        stop: frame.stop.clone(),
         until: args.for_.map(|time| tokio::time::Instant::now() + time),
         drain_max: Duration::from_secs(config.service.drain_seconds_max),
-        status: status_sender,
-        source_pulse: health.watch("source", STALLED_AFTER),
-        recheck_pulse: health.watch("recheck", STALLED_AFTER),
+        status: sender,
+        source_pulse: frame.health.watch("source", STALLED_AFTER),
+        recheck_pulse: frame.health.watch("recheck", STALLED_AFTER),
     };
-    let console = tokio::spawn(console.serve(status_receiver.clone(), health, metrics, console_stop.clone()));
-    tracing::info!(%address, "status, health and metrics are served");
-    let shown = show(args, view, status_receiver, &stop, &console_stop);
-
+    let shown = frame.show(args, status);
     let mut positions = BTreeMap::new();
     let source = match demo {
         Some(demo) => Source::Demonstration(Box::new(demo)),
         None => {
             positions = run::positions(&store, files.iter().map(InputFile::name)).await.map_err(Failure::failed)?;
-            Source::Files(read_files(args, files, &positions, &stop))
+            Source::Files(read_files(args, files, &positions, &shown.stop))
         }
     };
     let mut ingest = Ingest::new(parked);
     let done = run::run(&mut handler, &mut ingest, source, &mut positions, signals).await;
-    finish(&stop, &console_stop, shown, console).await;
-    guard.shutdown();
-    done.map(Some).map_err(|error| Failure { code: FAILED, error: error.into() })
+    shown.finish().await;
+    done.map_err(|error| Failure { code: FAILED, error: error.into() })
 }
 
-/// Ends what is around the service.
-async fn finish(
-    stop: &CancellationToken,
-    console_stop: &CancellationToken,
-    shown: Option<JoinHandle<std::io::Result<()>>>,
-    console: JoinHandle<Result<(), ConsoleError>>,
-) {
-    stop.cancel();
-    console_stop.cancel();
-    if let Some(shown) = shown {
-        let _ = shown.await;
+/// What a run on one machine writes to.
+struct Outputs {
+    store: Backend,
+    reports: Reports,
+    parked: ParkedFile,
+}
+
+impl Outputs {
+    async fn open(config: &Config, demonstration: bool) -> Result<Self, Failure> {
+        let dir = &config.service.data_dir;
+        let store = Backend::Embedded(open_store(dir, demonstration).await?);
+        let feed = FeedFile::open(&config.feed_file()).map_err(Failure::failed)?;
+        let audit = AuditFile::open(&config.audit_file()).map_err(Failure::failed)?;
+        let parked = ParkedFile::append(&dir.join("parked.jsonl")).map_err(Failure::failed)?;
+        Ok(Self { store, reports: Reports::new(feed, audit), parked })
     }
-    let _ = console.await;
 }
 
 /// Opens the state. The organisation of the demonstration begins anew with every start, and its state with it; that of
@@ -293,18 +350,6 @@ fn tell_waivers(board: &mut Board, judge: &Judge, now: Now) {
         );
         say(board, text, now);
     }
-}
-
-#[cfg(feature = "aws")]
-fn fleet_settings(config: &Config) -> Result<Settings, Failure> {
-    Ok(fleet::settings(config))
-}
-
-#[cfg(not(feature = "aws"))]
-fn fleet_settings(_: &Config) -> Result<Settings, Failure> {
-    Err(Failure::usage(anyhow::anyhow!(
-        "`backend.kind` is \"aws\", but this program was built without the feature `aws`"
-    )))
 }
 
 fn stop_on_signals(stop: &CancellationToken) -> Result<(), Failure> {

@@ -168,7 +168,7 @@ fn named(text: &str, max: usize, signs: &[u8], what: &str) -> Checked<String> {
     Err((format!("is \"{text}\", which is not {what}"), Some("write the name alone, without an ARN".to_owned())))
 }
 
-/// A stream or a stream's consumer ("CreateStream", "RegisterStreamConsumer").
+/// A stream or a stream's consumer (`CreateStream`, `RegisterStreamConsumer`).
 pub(super) fn stream(text: &str) -> Checked<String> {
     named(text, 128, b"_.-", "the name of a stream or consumer")
 }
@@ -200,7 +200,7 @@ pub(super) fn role_path(text: &str) -> Checked<String> {
     Ok(whole)
 }
 
-/// An External ID ("AssumeRole").
+/// An External ID (`AssumeRole`).
 pub(super) fn external_id(text: &str) -> Checked<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@:/-".contains(&byte);
     if (2..=1_224).contains(&text.len()) && text.bytes().all(fits) {
@@ -212,7 +212,8 @@ pub(super) fn external_id(text: &str) -> Checked<String> {
 /// The URL of a standard queue.
 pub(super) fn queue_url(text: &str) -> Checked<String> {
     let web = text.starts_with("https://") || text.starts_with("http://");
-    if web && !text.contains(char::is_whitespace) && !text.ends_with('/') && !text.ends_with(".fifo") {
+    if web && !text.contains(char::is_whitespace) && !text.ends_with('/') && text.split('.').next_back() != Some("fifo")
+    {
         return Ok(text.to_owned());
     }
     let hint = "write it like `https://sqs.eu-central-1.amazonaws.com/111111111111/sessionwarden-wake-ups`".to_owned();

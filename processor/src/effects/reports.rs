@@ -139,8 +139,11 @@ impl Sinks {
     }
 }
 
+/// Reports, audit entries, and ids of effects.
+type Told = (Vec<Report>, Vec<AuditEntry>, Vec<EffectId>);
+
 /// What effects put into the feed, what into the audit trail, and the ids of those that are done by that.
-fn told(effects: &[&Effect], now: Now) -> Result<(Vec<Report>, Vec<AuditEntry>, Vec<EffectId>), AuditError> {
+fn told(effects: &[&Effect], now: Now) -> Result<Told, AuditError> {
     let (mut reports, mut entries, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     for effect in effects {
         match effect {

@@ -162,7 +162,7 @@ where
         };
         let mut parking = (self.parking)();
         parking.park(&parked).await.map_err(|error| SinkError(error.to_string()))?;
-        parking.sync().await.map_err(|error| SinkError(error.to_string()))?;
+        parking.sync().map_err(|error| SinkError(error.to_string()))?;
         tracing::warn!(%parked, "parked");
         let after = Position { poison: 1, ..Position::default() };
         count(&self.crew().board, &self.crew().metrics, &Position::default(), &after);

@@ -34,7 +34,7 @@ impl Parking {
     ///
     /// # Errors
     /// Any of it may be lost.
-    pub async fn sync(&mut self) -> Result<(), ParkedError> {
+    pub fn sync(&mut self) -> Result<(), ParkedError> {
         match self {
             Self::File(file) => file.sync(),
             #[cfg(feature = "aws")]

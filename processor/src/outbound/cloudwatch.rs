@@ -10,7 +10,7 @@ use aws_sdk_cloudwatch::{
 use super::{Datum, MetricSink, failure::failed};
 use crate::ports::CallError;
 
-/// How many data one call takes ("PutMetricData", CloudWatch API reference). Its other limit, 1 MB, is four times as much
+/// How many data one call takes (`PutMetricData`, CloudWatch API reference). Its other limit, 1 MB, is four times as much
 /// as 1,000 of ours.
 const DATA_MAX: usize = 1_000;
 

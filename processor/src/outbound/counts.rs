@@ -62,7 +62,7 @@ impl MetricNames {
 #[derive(Debug, Default)]
 pub struct Counts {
     names: MetricNames,
-    counts: BTreeMap<CountKey, Count>,
+    by_key: BTreeMap<CountKey, Count>,
     /// The total of all, for the metric without dimensions.
     all: Count,
     by_account: BTreeMap<AccountId, Count>,
@@ -91,7 +91,7 @@ impl Counts {
     /// Notes that `total` sessions have been counted under `key` since the start. A number that is smaller than the last one
     /// is an old one, and changes nothing. There are at most as many keys as accounts times regions times controls.
     pub fn note(&mut self, key: &CountKey, total: u64) {
-        let count = self.counts.entry(key.clone()).or_default();
+        let count = self.by_key.entry(key.clone()).or_default();
         let grown = total.saturating_sub(count.total);
         count.total += grown;
         self.by_account.entry(key.account).or_default().total += grown;
@@ -106,7 +106,7 @@ impl Counts {
                 data.push((Datum { name: self.names.metric().into(), dimensions, value, at: now }, source));
             }
         };
-        for (key, count) in &self.counts {
+        for (key, count) in &self.by_key {
             let dimensions = vec![
                 ("Account", key.account.to_string().into()),
                 ("Region", dimension(&key.region)),
@@ -125,7 +125,7 @@ impl Counts {
 
     fn leave(&mut self, source: &Source, value: u64) {
         let count = match source {
-            Source::Key(key) => self.counts.get_mut(key),
+            Source::Key(key) => self.by_key.get_mut(key),
             Source::Account(account) => self.by_account.get_mut(account),
             Source::All => Some(&mut self.all),
         };

@@ -82,7 +82,7 @@ pub(super) fn text(value: &str) -> Result<MessageAttributeValue, CallError> {
     attribute.map_err(|_| CallError::Unknown)
 }
 
-/// Whether a message may have this character ("SendMessage").
+/// Whether a message may have this character (`SendMessage`).
 fn allowed(one: char) -> bool {
     matches!(one, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -1,6 +1,6 @@
 //! Wake-ups in a standard queue of Amazon SQS.
 //!
-//! A message waits at most 15 minutes in a queue (`DelaySeconds`, "SendMessage"), so that a wake-up that is due later is
+//! A message waits at most 15 minutes in a queue (`DelaySeconds`, `SendMessage`), so that a wake-up that is due later is
 //! sent on when it comes. A lost message is not missed: the sweep over the due index finds what is overdue. A second
 //! delivery is harmless: nothing is due any more. The queue therefore needs no order and no dead-letter queue of its own;
 //! what cannot be read, or is never done, is parked in a second queue, with its reason in the attribute `reason`.
@@ -24,11 +24,11 @@ use super::{
 };
 use crate::ports::CallError;
 
-/// How many entries a batch takes ("SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch").
+/// How many entries a batch takes (`SendMessageBatch`, `DeleteMessageBatch`, `ChangeMessageVisibilityBatch`).
 const BATCH_MAX: usize = 10;
-/// How long a message can be delayed ("SendMessage").
+/// How long a message can be delayed (`SendMessage`).
 const DELAY_SECONDS_MAX: u16 = 900;
-/// How long a call can wait for a message ("ReceiveMessage").
+/// How long a call can wait for a message (`ReceiveMessage`).
 const WAIT_SECONDS_MAX: u8 = 20;
 /// What an answer may take beyond the time that SQS itself waits.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

@@ -17,11 +17,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{Delivered, Lane, Receipt, Received, Trace, Wake, WakeUps};
 use crate::ports::CallError;
 
-/// How many messages a queue gives at once ("ReceiveMessage").
+/// How many messages a queue gives at once (`ReceiveMessage`).
 const AT_ONCE: usize = 10;
 
 /// How long a message can be hidden ("Amazon SQS visibility timeout").
-const HIDDEN_MAX: Duration = Duration::from_secs(12 * 3_600);
+const HIDDEN_MAX: Duration = Duration::from_hours(12);
 
 /// Bounds of [`serve`].
 #[derive(Clone, Copy, Debug)]

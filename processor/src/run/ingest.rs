@@ -153,7 +153,7 @@ impl Ingest {
             }
         }
         if position.poison > before.poison {
-            self.parking.sync().await?;
+            self.parking.sync()?;
         }
         handler.metrics.records_relevant(position.relevant - before.relevant);
         handler.metrics.records_duplicate(position.duplicate - before.duplicate);
@@ -208,7 +208,7 @@ impl Ingest {
     /// Parks a record unread; it is durable on return.
     pub async fn park_record(&mut self, parked: Parked) -> Result<(), ParkedError> {
         self.park(parked).await?;
-        self.parking.sync().await
+        self.parking.sync()
     }
 
     fn list(&mut self, parked: Parked) {

@@ -1,7 +1,7 @@
 //! The stream in Kinesis, read by enhanced fan-out.
 //!
 //! Kinesis pushes the records of a shard to a registered consumer, 2 MB a second for each, apart from what all others
-//! read. A subscription lasts five minutes at the most ("SubscribeToShard"); the place outlives it and subscribes anew
+//! read. A subscription lasts five minutes at the most (`SubscribeToShard`); the place outlives it and subscribes anew
 //! where the last event said to go on.
 
 mod consumer;
@@ -30,14 +30,14 @@ use super::{
     kinesis::{became, failed, failed_with, position, record, sequence, sorted},
 };
 
-/// The time between two subscriptions of one place ("SubscribeToShard": one call a second for each consumer and shard).
+/// The time between two subscriptions of one place (`SubscribeToShard`: one call a second for each consumer and shard).
 const SUBSCRIBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How Kinesis is read by enhanced fan-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FanOutSettings {
     /// The consumer's name: one for all workers of the stream, and nobody else's. At most 128 letters, digits, `_`, `.`
-    /// and `-` ("RegisterStreamConsumer": `ConsumerName`).
+    /// and `-` (`RegisterStreamConsumer`: `ConsumerName`).
     pub consumer: String,
     /// How long a reading waits for records, in milliseconds. With the time for a request and a second it should stay
     /// below the fail-over time.

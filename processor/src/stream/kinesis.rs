@@ -24,7 +24,7 @@ const PAGES_MAX: usize = 1_000;
 pub struct KinesisSettings {
     /// The stream's name.
     pub stream: String,
-    /// The most records of one answer, 1 to 10,000 ("GetRecords": `Limit`).
+    /// The most records of one answer, 1 to 10,000 (`GetRecords`: `Limit`).
     pub records_max: u16,
     /// How long one request may take, in milliseconds.
     pub request_ms_max: u64,
@@ -37,7 +37,7 @@ impl KinesisSettings {
     }
 }
 
-/// A place in a shard, as the stream keeps it. It is good for five minutes ("GetShardIterator").
+/// A place in a shard, as the stream keeps it. It is good for five minutes (`GetShardIterator`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardIterator(Arc<str>);
 

@@ -33,7 +33,7 @@ pub enum KinesisPlace {
     /// Of one that is polled.
     Polled(ShardIterator),
     /// Of one that is pushed.
-    Pushed(Subscription),
+    Pushed(Box<Subscription>),
 }
 
 impl Kinesis {
@@ -69,7 +69,7 @@ impl EventStream for Kinesis {
     async fn open(&self, shard: &ShardId, from: &ReadFrom) -> Result<KinesisPlace, StreamError> {
         Ok(match self {
             Self::Polled(stream) => KinesisPlace::Polled(stream.open(shard, from).await?),
-            Self::Pushed(stream) => KinesisPlace::Pushed(stream.open(shard, from).await?),
+            Self::Pushed(stream) => KinesisPlace::Pushed(Box::new(stream.open(shard, from).await?)),
         })
     }
 

@@ -6,6 +6,7 @@
 //! AWS does beyond that, only AWS can show.
 
 mod audit;
+mod cloud;
 mod credentials;
 mod ministack;
 mod moto;

@@ -27,7 +27,7 @@ pub(crate) fn request(node: &Arc<str>, document: Option<&str>) -> StartSession {
 }
 
 pub(crate) fn open(cloud: &Cloud, account: AccountId, node: &Arc<str>, document: Option<&str>) -> SessionKey {
-    cloud.open(&cloud.user(account), &request(node, document)).unwrap()
+    cloud.open(&cloud.user(account).unwrap(), &request(node, document)).unwrap()
 }
 
 pub(crate) fn status(cloud: &Cloud, key: &SessionKey) -> SessionStatus {

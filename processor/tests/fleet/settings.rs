@@ -32,7 +32,7 @@ async fn services_that_are_not_as_they_must_be_are_all_told() {
     let wrong = good.replace(STREAM, "no-such-stream").replace("create_tables = true", "create_tables = false");
     let wrong = wrong.replace(&cloud.queues().parked, &format!("{}-gone", cloud.queues().parked));
     let mut worker = start(&cloud, &wrong);
-    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    assert_eq!(worker.ended(Duration::from_mins(1)).await.unwrap().code(), Some(1), "{}", worker.log());
     let told = worker.log();
     for what in ["no-such-stream", "sessionwarden-state", "sessionwarden-leases", "-gone"] {
         assert!(told.contains(what), "{what}: {told}");
@@ -42,7 +42,7 @@ async fn services_that_are_not_as_they_must_be_are_all_told() {
     let config = cloud.config(MANAGEMENT.parse().unwrap()).await;
     other_keys(&aws_sdk_dynamodb::Client::new(&config)).await;
     let mut worker = start(&cloud, &good);
-    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    assert_eq!(worker.ended(Duration::from_mins(1)).await.unwrap().code(), Some(1), "{}", worker.log());
     assert!(worker.log().contains("sessionwarden-state"), "{}", worker.log());
 }
 
@@ -112,7 +112,7 @@ fn variables(sts: &str) -> Vec<(String, String)> {
 async fn an_endpoint_that_hangs_is_told_in_bounded_time() {
     let hanging = stub(None).await;
     let mut worker = Worker::start(Path::new(PROGRAM), &variables(&hanging), COMPLETE).unwrap();
-    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    assert_eq!(worker.ended(Duration::from_mins(1)).await.unwrap().code(), Some(1), "{}", worker.log());
     assert!(worker.log().contains("STS did not say whose credentials these are: no answer"), "{}", worker.log());
 }
 
@@ -121,7 +121,7 @@ async fn a_clock_that_is_off_is_told() {
     let body = "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>m</Message></Error></ErrorResponse>";
     let past = stub(Some((403, "Thu, 01 Jan 2015 00:00:00 GMT", body))).await;
     let mut worker = Worker::start(Path::new(PROGRAM), &variables(&past), COMPLETE).unwrap();
-    assert_eq!(worker.ended(Duration::from_secs(60)).await.unwrap().code(), Some(1), "{}", worker.log());
+    assert_eq!(worker.ended(Duration::from_mins(1)).await.unwrap().code(), Some(1), "{}", worker.log());
     let told = worker.log();
     assert!(
         told.contains("SignatureDoesNotMatch; this machine's clock is") && told.contains("ahead of AWS's"),

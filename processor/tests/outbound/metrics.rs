@@ -24,7 +24,7 @@ fn dimensions(named: &[(&str, &str)]) -> Vec<Dimension> {
     named.iter().map(|(name, value)| Dimension::builder().name(*name).value(*value).build()).collect()
 }
 
-/// The sum of a metric in the last hour, by GetMetricStatistics.
+/// The sum of a metric in the last hour, by `GetMetricStatistics`.
 async fn sum(client: &Client, names: MetricNames, of: &[(&str, &str)]) -> f64 {
     let now = now();
     let answer = client
@@ -88,7 +88,8 @@ async fn terminated_sessions_can_be_read() {
         .send()
         .await
         .unwrap();
-    let values: f64 = answer.metric_data_results().iter().flat_map(|result| result.values()).sum();
+    let values: f64 =
+        answer.metric_data_results().iter().flat_map(aws_sdk_cloudwatch::types::MetricDataResult::values).sum();
     assert!((values - 4.0).abs() < 0.01, "{values}");
 }
 

@@ -109,5 +109,5 @@ async fn what_the_queue_does_not_take_is_an_error() {
     let mut parking = Parking::from(queue);
     let error = parking.park(&parked("1", "why", b"x")).await.unwrap_err();
     assert!(matches!(error, ParkedError::Queue { why: CallError::Gone, .. }), "{error}");
-    parking.sync().await.unwrap();
+    parking.sync().unwrap();
 }

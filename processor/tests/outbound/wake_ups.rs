@@ -131,7 +131,7 @@ async fn wake_ups_are_sent_and_deleted_in_batches_and_wait_in_the_queue() {
         receipts.extend(received.deliveries.into_iter().map(|one| one.receipt));
     }
     assert_eq!(stage.count().await, [0, 3, 22]);
-    stage.queue.extend(&receipts, Duration::from_secs(60)).await.unwrap();
+    stage.queue.extend(&receipts, Duration::from_mins(1)).await.unwrap();
     stage.queue.delete(&receipts).await.unwrap();
     assert_eq!(stage.count().await, [0, 3, 0]);
 }

@@ -183,7 +183,7 @@ async fn a_subscription_that_goes_silent_is_given_up() {
     worker.stop().await;
 }
 
-/// "SubscribeToShard": a second call within 5 s is refused. The lease outlives the wait.
+/// `SubscribeToShard`: a second call within 5 s is refused. The lease outlives the wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_in_use_is_asked_for_again_until_it_is_free() {
     let gate = Gate::apart(Duration::from_secs(5));
@@ -258,7 +258,7 @@ async fn a_consumer_is_registered_once_and_again_when_it_is_gone() {
     until("ten records", SOON, || sink.got().len() == 10).await;
     bed.kinesis.deregister_stream_consumer().consumer_arn(&before[0].1).send().await.unwrap();
     // Its subscriptions last on in this server; then it is missed.
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     bed.put(10, 10, 3).await;
     until("ten more", SOON, || sink.got().len() >= 20).await;
     assert_eq!(sink.numbers(), (0..20).collect());

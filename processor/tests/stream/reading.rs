@@ -11,7 +11,7 @@ use sessionwarden_machine::lease::{Checkpoint, ReadFrom, ShardId};
 use sessionwarden_testbed::{StoreOptions, quick_kinesis};
 
 use super::{
-    bed::{Bed, Memory, SOON, quick, start, until},
+    bed::{Bed, Got, Memory, SOON, quick, start, until},
     ports::{FaultyStream, StreamFaults},
 };
 
@@ -61,7 +61,7 @@ async fn a_sink_that_fails_is_given_the_same_records_again_and_nothing_is_checkp
 
     sink.failing.store(0, Ordering::Relaxed);
     until("all records", SOON, || sink.got().len() >= 250).await;
-    let numbers: Vec<u64> = sink.got().iter().map(|got| got.number()).collect();
+    let numbers: Vec<u64> = sink.got().iter().map(Got::number).collect();
     assert_eq!(numbers, (0..250).collect::<Vec<_>>());
     let last = sink.got().last().unwrap().sequence.clone();
     running.stop().await;

@@ -105,7 +105,7 @@ async fn a_member_is_reached_by_its_role_only(cloud: &Cloud) {
 
 async fn a_session_is_seen_and_ended(cloud: &Cloud) {
     let (member, other) = (&cloud.members()[0], &cloud.members()[1]);
-    let key = cloud.open(&cloud.user(member.account), &request(&member.logging)).unwrap();
+    let key = cloud.open(&cloud.user(member.account).unwrap(), &request(&member.logging)).unwrap();
     let of = async |account: AccountId| {
         let given = assume(cloud, account, EXTERNAL_ID).await.unwrap();
         aws_sdk_ssm::Client::new(&cloud.config_with(given).await)

@@ -56,19 +56,21 @@ def identity(iam, asked, replace):
         put(PolicyName=f"Policy{number}", PolicyDocument=replace(policy))
 
 
+def warden(iam):
+    asks = {"StringEquals": {"sts:ExternalId": ASK["external_id"]}}
+    trusted = trust({"AWS": f"arn:aws:iam::{OWN}:root"}, Condition=asks)
+    iam.create_role(RoleName=ASK["role"], AssumeRolePolicyDocument=trusted)
+    may = text({"Effect": "Allow", "Action": ASK["actions"], "Resource": "*"})
+    iam.put_role_policy(RoleName=ASK["role"], PolicyName="Watch", PolicyDocument=may)
+
+
 def member(asked, replace):
     account = asked["account"]
     own = clients(account)
     iam = own("iam")
     for one in asked["identities"]:
         identity(iam, one, replace)
-    asks = {"StringEquals": {"sts:ExternalId": ASK["external_id"]}}
-    iam.create_role(
-        RoleName=ASK["role"],
-        AssumeRolePolicyDocument=trust({"AWS": f"arn:aws:iam::{OWN}:root"}, Condition=asks),
-    )
-    may = text({"Effect": "Allow", "Action": ASK["actions"], "Resource": "*"})
-    iam.put_role_policy(RoleName=ASK["role"], PolicyName="Watch", PolicyDocument=may)
+    warden(iam)
     ec2 = own("ec2")
     instances = {}
     for profile, role in asked["profiles"].items():
@@ -84,7 +86,6 @@ def member(asked, replace):
         )
         instances[profile] = started["Instances"][0]["InstanceId"]
     key(account, replace(asked["key_policy"]), ASK["key_alias"])
-    own("logs").create_log_group(logGroupName=ASK["log_group"])
     own("sns").create_topic(Name=ASK["topic"])
     return instances
 
@@ -126,6 +127,7 @@ def main():
     logs = ASK["bucket"]
     key_arn = key(logs["account"], rename(logs["key_policy"]))
     bucket({**logs, "policy": rename(logs["policy"])}, key_arn)
+    warden(clients(logs["account"])("iam"))
     replace = lambda policy: rename(policy).replace(logs["key"], key_arn)
     members = {asked["account"]: member(asked, replace) for asked in ASK["members"]}
     print(json.dumps({**queues(own), "quarantine": quarantine, "members": members}))

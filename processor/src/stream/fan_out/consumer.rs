@@ -15,7 +15,7 @@ use crate::stream::{
 };
 
 /// The time between two looks at a registration. An account may look 20 times and register 5 times a second
-/// ("DescribeStreamConsumer", "RegisterStreamConsumer").
+/// (`DescribeStreamConsumer`, `RegisterStreamConsumer`).
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// There is no consumer to read with.

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, fmt, sync::Arc};
 
 use crate::ids::EventTime;
 
-/// The number of a record in its shard: up to 129 decimal digits ("GetShardIterator": `StartingSequenceNumber`).
+/// The number of a record in its shard: up to 129 decimal digits (`GetShardIterator`: `StartingSequenceNumber`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SequenceNumber(Arc<str>);
 

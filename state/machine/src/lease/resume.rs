@@ -3,7 +3,7 @@
 use super::{Checkpoint, SequenceNumber, ShardId};
 use crate::ids::EventTime;
 
-/// Where an iterator starts ("GetShardIterator": `ShardIteratorType`).
+/// Where an iterator starts (`GetShardIterator`: `ShardIteratorType`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
     /// `TRIM_HORIZON`.

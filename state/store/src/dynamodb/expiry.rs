@@ -27,7 +27,7 @@ use crate::{Item, SCHEMA, Store, StoreError};
 
 /// How the service signs its own deletions, in every partition.
 const SERVICE: (Option<&str>, Option<&str>) = (Some("Service"), Some("dynamodb.amazonaws.com"));
-/// Records of one answer at the most: the service's own limit, beside 1 MB ("GetRecords").
+/// Records of one answer at the most: the service's own limit, beside 1 MB (`GetRecords`).
 const RECORDS_MAX: i32 = 1_000;
 /// Answers of one shard in one pass.
 const PAGES_MAX: usize = 8;

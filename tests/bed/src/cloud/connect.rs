@@ -1,6 +1,6 @@
 //! How programs and SDK clients find it.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use sessionwarden_machine::ids::AccountId;
@@ -34,7 +34,12 @@ impl Cloud {
 
     /// A configuration with these credentials.
     pub async fn config_with(&self, credentials: Credentials) -> SdkConfig {
-        config(&self.endpoints(), credentials).await
+        self.loader(credentials).load().await
+    }
+
+    /// A configuration with these credentials that is not loaded yet.
+    pub fn loader(&self, credentials: Credentials) -> ConfigLoader {
+        loader(&self.endpoints(), credentials)
     }
 
     fn endpoints(&self) -> [(&'static str, &str); 14] {
@@ -43,8 +48,8 @@ impl Cloud {
             ("kinesis", &self.kinesis.url),
             ("dynamodb", self.tables.url()),
             ("ssm", self.session_manager.url()),
+            ("cloudwatch_logs", self.session_manager.url()),
             ("cloudwatch", ministack),
-            ("cloudwatch_logs", ministack),
             ("ec2", ministack),
             ("ecs", ministack),
             ("iam", ministack),
@@ -59,12 +64,16 @@ impl Cloud {
 }
 
 /// The root user of an account, as ministack knows it.
-pub(super) fn root(account: &str) -> Credentials {
+pub fn root(account: &str) -> Credentials {
     Credentials::new(account, "test", None, None, "test")
 }
 
 /// A configuration in which each service has its endpoint.
 pub(super) async fn config(endpoints: &[(&str, &str)], credentials: Credentials) -> SdkConfig {
+    loader(endpoints, credentials).load().await
+}
+
+fn loader(endpoints: &[(&str, &str)], credentials: Credentials) -> ConfigLoader {
     let mut profile = "[default]\nservices = bed\n[services bed]\n".to_owned();
     for (service, url) in endpoints {
         profile.extend([service, " =\n  endpoint_url = ", url, "\n"]);
@@ -75,6 +84,4 @@ pub(super) async fn config(endpoints: &[(&str, &str)], credentials: Credentials)
         .region(Region::new(REGION))
         .credentials_provider(credentials)
         .disable_request_compression(true)
-        .load()
-        .await
 }

@@ -12,10 +12,11 @@ use std::{
 
 use anyhow::Context as _;
 use sessionwarden_machine::ids::{AccountId, Now, SessionKey};
-use sessionwarden_world::{Account, Caller, StartSession, World};
+use sessionwarden_world::{Caller, StartSession, World};
 use tokio::runtime::Runtime;
 
 use self::deliver::Delivery;
+pub use self::{connect::root, deliver::OpenShard};
 use crate::{
     child::Server,
     dynamodb_local::dynamodb_local,
@@ -28,7 +29,7 @@ use crate::{
 pub const REGION: &str = "eu-central-1";
 /// The management account, which Sessionwarden runs in.
 pub const MANAGEMENT: &str = "999988887777";
-/// The role of Sessionwarden in each member account.
+/// The role of Sessionwarden in each member account and in the log archive.
 pub const ROLE: &str = "sessionwarden";
 /// What that role's trust asks for.
 pub const EXTERNAL_ID: &str = "the-external-id";
@@ -222,12 +223,12 @@ impl Cloud {
 
     /// Somebody who may open sessions in an account.
     ///
-    /// # Panics
-    /// For an account that is not of the organisation.
-    pub fn user(&self, account: AccountId) -> Arc<Caller> {
+    /// # Errors
+    /// The account is not of the organisation.
+    pub fn user(&self, account: AccountId) -> anyhow::Result<Arc<Caller>> {
         let world = self.world();
-        let users = world.account(account).map(|account: &Account| &account.users);
-        Arc::clone(users.and_then(|users| users.first()).unwrap_or_else(|| panic!("{account} has no user")))
+        let user = world.account(account).and_then(|account| account.users.first());
+        user.map(Arc::clone).with_context(|| format!("{account} has no user"))
     }
 
     /// Puts the events that the organisation has emitted since into the stream, as `EventBridge` would.

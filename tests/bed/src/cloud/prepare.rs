@@ -20,9 +20,8 @@ const LOGGING: (&str, &str) = ("web-node-profile", "web-node-role");
 const SEED: u64 = 1;
 /// The preferences, and a shell that logs nothing.
 const DOCUMENTS: [&str; 2] = ["SSM-SessionManagerRunShell", "debug-shell"];
-/// What the role in member accounts may do. Systems Manager's own calls are not checked by anybody here.
-const ACTIONS: [&str; 16] = [
-    "ssm:*",
+/// What the role in member accounts may do. Nobody here checks who may call Systems Manager or CloudWatch Logs.
+const ACTIONS: [&str; 14] = [
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstances",
     "ec2:DescribeVpcEndpoints",
@@ -32,7 +31,6 @@ const ACTIONS: [&str; 16] = [
     "kms:DescribeKey",
     "kms:GetKeyPolicy",
     "kms:ListAliases",
-    "logs:DescribeLogStreams",
     "s3:GetBucket*",
     "s3:GetEncryptionConfiguration",
     "s3:ListBucketVersions",
@@ -131,7 +129,6 @@ fn ask(ministack: &str, world: &World) -> anyhow::Result<Value> {
         "actions": ACTIONS,
         "quarantine_actions": QUARANTINE_ACTIONS,
         "organization": organization,
-        "log_group": texts::LOG_GROUP,
         "key_alias": texts::SESSION_KEY,
         "node_tags": node_tags,
         "bucket": {

@@ -1,8 +1,8 @@
 //! The model of an organisation behind the endpoints of Session Manager's calls, with faults.
 //!
-//! It answers for what no server known answers: sessions, and what Systems Manager knows of nodes. Where it is given
-//! another server, it sends on what it does not answer, so that one endpoint has the sessions of the model and the
-//! documents of moto.
+//! It answers for what no server known answers: sessions, their log streams, and what Systems Manager knows of nodes.
+//! Where it is given another server, it sends on what it does not answer, so that one endpoint has the sessions of the
+//! model and the documents of moto.
 
 mod answer;
 mod forward;
@@ -49,7 +49,7 @@ pub struct SessionManagerSettings {
     pub agents: Option<Vec<Value>>,
     /// The role of Default Host Management, as `GetServiceSetting` tells it.
     pub host_management: Option<String>,
-    /// A server, moto, for the calls to Systems Manager that the model does not answer.
+    /// A server, moto, for the calls that the model does not answer.
     pub forward: Option<String>,
     /// The server, ministack, whose STS gave out the callers' credentials; `None` where they come from here.
     pub sts: Option<String>,

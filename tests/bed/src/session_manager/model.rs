@@ -1,4 +1,4 @@
-//! What the model answers for Systems Manager.
+//! What the model answers for Systems Manager and CloudWatch Logs.
 
 use std::{sync::Arc, time::Instant};
 
@@ -31,6 +31,7 @@ impl Inner {
                 role.map(|role| json!({ "ServiceSetting": { "SettingValue": role } }))
             }
             "ListTagsForResource" => Ok(self.tags(account, region, input)),
+            "DescribeLogStreams" => self.log_streams(account, region, input),
             // AWS's own documents are in every account, and moto has none of them.
             "GetDocument" => {
                 let name = input["Name"].as_str().filter(|name| name.starts_with("AWS-"))?;
@@ -100,6 +101,18 @@ impl Inner {
         let mut all = self.settings.agents.clone().unwrap_or_else(of_model);
         all.retain(|agent| wanted.is_none_or(|wanted| wanted.contains(&agent["InstanceId"])));
         Ok(json!({ "InstanceInformationList": all }))
+    }
+
+    /// `DescribeLogStreams` of CloudWatch Logs, for the stream whose whole name the prefix is.
+    fn log_streams(&self, account: AccountId, region: &str, input: &Value) -> Result<Value, Code> {
+        let group = input["logGroupName"].as_str().ok_or("InvalidParameterException")?;
+        let name = input["logStreamNamePrefix"].as_str().ok_or("InvalidParameterException")?;
+        let found = self.world().stream(account, region, group, name).map_err(|_| "ResourceNotFoundException")?;
+        let streams = found.iter().map(|stream| {
+            let last = stream.last_event_at.map(|at| at.0);
+            json!({ "logStreamName": name, "creationTime": stream.created_at.0, "lastEventTimestamp": last })
+        });
+        Ok(json!({ "logStreams": streams.collect::<Vec<_>>() }))
     }
 
     /// `ListTagsForResource`: a node's tags; one that the model does not know is named like its id.
