@@ -41,6 +41,8 @@ use crate::{
     telemetry::{self, Guard, LogTo},
 };
 
+/// The stack of a thread, in bytes. The SDK's futures are large, larger still where they are not optimised.
+const STACK_BYTES: usize = 8 << 20;
 /// Batches that wait between the reading thread and the service.
 const BATCHES_MAX: usize = 4;
 /// A loop that shows no life for so long is not ready.
@@ -114,6 +116,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let files = expand(&args.source).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .context("the runtime cannot be started")

@@ -30,7 +30,7 @@ impl Config {
                 file: reader.section("feed").path("file"),
                 activity: reader.section("feed").flag("activity").unwrap_or(Feed::default().activity),
             },
-            audit: Audit::read(reader, kind),
+            audit: Audit::read(reader),
             console: Console {
                 listen: reader.section("console").text("listen", check::address).unwrap_or(Console::default().listen),
             },
@@ -52,22 +52,13 @@ impl Service {
 }
 
 impl Audit {
-    fn read(reader: &mut Reader<'_>, backend: BackendKind) -> Self {
+    fn read(reader: &mut Reader<'_>) -> Self {
         let mut section = reader.section("audit");
-        let audit = Self {
+        Self {
             file: section.path("file"),
             bucket: section.text("bucket", check::bucket).filter(|bucket| !bucket.is_empty()),
             prefix: section.text("prefix", check::key_prefix).unwrap_or(Self::default().prefix),
-        };
-        if audit.bucket.is_some() && backend == BackendKind::Local {
-            let (place, hint) = (section.place("bucket"), "set `backend.kind` to \"aws\", or name a file".to_owned());
-            section.error(
-                place,
-                "`audit.bucket` is set, but the backend \"local\" writes a file".to_owned(),
-                Some(hint),
-            );
         }
-        audit
     }
 }
 

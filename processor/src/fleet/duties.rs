@@ -173,7 +173,7 @@ async fn reconcile<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
             () = stop.cancelled() => return,
             first = worker.wait_for(|worker| worker.first) => if first.is_err() { return },
         }
-        let found: Result<usize, HandleError> = handler.reconcile(now()).await;
+        let found: Result<usize, HandleError> = Box::pin(handler.reconcile(now())).await;
         match found {
             Ok(adopted) => {
                 crew.regions.set(&handler.regions);

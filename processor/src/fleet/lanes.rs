@@ -213,7 +213,8 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
         let mut handler = idle.unwrap_or_else(|| self.crew.handler(None, Calls::Now));
         let span = tracing::info_span!("look", partition = &**partition, subjects = subjects.len());
         let looked = async {
-            handler.wake(subjects, now()).await?;
+            // On the heap, as all that gathers and calls is in it.
+            Box::pin(handler.wake(subjects, now())).await?;
             self.follow(&mut handler, now()).await;
             Ok(())
         };

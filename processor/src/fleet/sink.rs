@@ -104,7 +104,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
         // The first span of the trace that goes on in looks and wake-ups.
         let span = tracing::info_span!("records", records = candidates.len());
         let work = async {
-            let done = ingest.take(handler, origin, &candidates, &mut taken, now()).await;
+            let done = Box::pin(ingest.take(handler, origin, &candidates, &mut taken, now())).await;
             done.map_err(|error| SinkError(error.to_string()))?;
             count(&handler.board, &handler.metrics, position, &taken);
             *position = taken;

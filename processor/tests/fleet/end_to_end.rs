@@ -7,11 +7,10 @@ use sessionwarden_machine::ids::{AccountId, SessionKey};
 use sessionwarden_testbed::{
     Cloud, CloudShape, Fault, Worker,
     cloud::{MANAGEMENT, REGION},
-    or_say,
 };
 use sessionwarden_world::{LogFate, SessionStatus, StartSession};
 
-use super::{SOON, start, until};
+use super::{SOON, cloud, start, until};
 
 pub(crate) const PORT: &str = "AWS-StartPortForwardingSession";
 
@@ -46,7 +45,7 @@ pub(crate) async fn terminated(cloud: &Cloud, worker: &Worker, key: &SessionKey)
 /// The whole way: R-G1, R-G2, R-G5, R-G9, R-G10, R-G11, R-W5, TH2, TH20.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_violating_session_is_ended_in_its_account_and_everybody_learns_of_it() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
     let mut worker = start(&cloud, &cloud.configuration(""));
     worker.reads(2, SOON).await.unwrap();
     let (member, other) = (cloud.members()[0].clone(), cloud.members()[1].clone());
@@ -114,7 +113,7 @@ async fn stored(cloud: &Cloud, session: &SessionKey) {
 /// R-W4, I9: a session that no event announced, and a wake-up that gets lost, are found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_no_event_announced_is_adopted_and_ended() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape { delivers: false, ..CloudShape::default() }).await) else {
+    let Some((cloud, _turn)) = cloud(CloudShape { delivers: false, ..CloudShape::default() }).await else {
         return;
     };
     let member = cloud.members()[0].clone();
@@ -129,7 +128,7 @@ async fn a_session_that_no_event_announced_is_adopted_and_ended() {
 /// R-W3, R-W5, I11: throttled, denied and lost answers end no session early and leave none alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_fail_are_made_again_until_the_end_is_seen() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
     let mut worker = start(&cloud, &cloud.configuration(""));
     worker.reads(2, SOON).await.unwrap();
     let member = cloud.members()[0].clone();
@@ -148,7 +147,7 @@ async fn calls_that_fail_are_made_again_until_the_end_is_seen() {
 /// I12: what cannot be read is parked with its place, and its shard goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_parked_and_the_shard_goes_on() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape { shards: 1, ..CloudShape::default() }).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape { shards: 1, ..CloudShape::default() }).await else { return };
     let mut worker = start(&cloud, &cloud.configuration(""));
     worker.reads(1, SOON).await.unwrap();
     let member = cloud.members()[0].clone();
@@ -185,7 +184,7 @@ async fn poison_is_parked_and_the_shard_goes_on() {
 /// The same by enhanced fan-out: records are pushed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registered_consumer_is_told_of_sessions_as_well() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
     let mut worker = start(&cloud, &cloud.configuration("consumer = \"sessionwarden\"\n"));
     worker.reads(2, SOON).await.unwrap();
     for member in cloud.members() {

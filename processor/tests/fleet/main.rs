@@ -12,10 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sessionwarden_testbed::{Cloud, Worker};
+use sessionwarden_testbed::{Cloud, CloudShape, Worker, or_say};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sessionwarden");
 const SOON: Duration = Duration::from_secs(40);
+
+/// So many tests at a time: each has half a dozen servers of its own.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// An emulated AWS, and the turn in which it is used; `None` with a note where it cannot be had.
+async fn cloud(shape: CloudShape) -> Option<(Cloud, SemaphorePermit<'static>)> {
+    let turn = TURNS.acquire().await.unwrap();
+    Some((or_say(Cloud::start(shape).await)?, turn))
+}
 
 fn start(cloud: &Cloud, configuration: &str) -> Worker {
     Worker::start(Path::new(PROGRAM), &cloud.variables(), configuration).unwrap()

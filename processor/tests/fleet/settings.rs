@@ -3,12 +3,11 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use sessionwarden_testbed::{
-    Cloud, CloudShape, Worker,
+    CloudShape, Worker,
     cloud::{MANAGEMENT, ROLE, STREAM},
-    or_say,
 };
 
-use super::{PROGRAM, SOON, start, until};
+use super::{PROGRAM, SOON, cloud, start, until};
 
 /// A configuration in which almost everything is missing.
 const MISSING: &str = "[backend]\nkind = \"aws\"\n[aws]\nstream = \"events\"\n";
@@ -27,7 +26,7 @@ async fn missing_settings_are_all_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_that_are_not_as_they_must_be_are_all_told() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
     let good = cloud.configuration("");
     let wrong = good.replace(STREAM, "no-such-stream").replace("create_tables = true", "create_tables = false");
     let wrong = wrong.replace(&cloud.queues().parked, &format!("{}-gone", cloud.queues().parked));
@@ -59,7 +58,7 @@ async fn other_keys(rows: &aws_sdk_dynamodb::Client) {
 /// TH29: a role that cannot be assumed is told, counted, and tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_cannot_be_assumed_is_told_and_counted() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape::default()).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
     let wrong = cloud.configuration("reconcile_seconds = 2");
     let wrong = wrong.replace(&format!("role = \"{ROLE}\""), "role = \"no-such-role\"");
     let mut worker = start(&cloud, &wrong);

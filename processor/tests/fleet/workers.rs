@@ -6,11 +6,11 @@ use std::{
 };
 
 use sessionwarden_machine::ids::SessionKey;
-use sessionwarden_testbed::{Cloud, CloudShape, Worker, or_say};
+use sessionwarden_testbed::{Cloud, CloudShape, Worker};
 use sessionwarden_world::SessionStatus;
 
 use super::{
-    SOON,
+    SOON, cloud,
     end_to_end::{PORT, open, status},
     start, until,
 };
@@ -53,7 +53,7 @@ fn remedies(workers: &[&Worker]) -> BTreeMap<String, usize> {
 /// under a second id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_loses_nothing() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape { shards: 4, ..CloudShape::default() }).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape { shards: 4, ..CloudShape::default() }).await else { return };
     let settings = cloud.configuration("");
     let mut first = start(&cloud, &settings);
     first.reads(4, SOON).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_killed_worker_loses_nothing() {
 /// A rolling restart of three workers hands over: no shard is idle for long, and none waits for a lease to run out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_hands_over() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape { shards: 3, ..CloudShape::default() }).await) else { return };
+    let Some((cloud, _turn)) = cloud(CloudShape { shards: 3, ..CloudShape::default() }).await else { return };
     // So long that nobody can wait for it.
     let settings = cloud.configuration("").replace("fail_over_ms = 3000", "fail_over_ms = 60000");
     let mut workers = Vec::new();
@@ -112,7 +112,7 @@ async fn a_rolling_restart_hands_over() {
 /// A shard is split and two are merged while sessions come: each is ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_split_and_merge_under_load() {
-    let Some(cloud) = or_say(Cloud::start(CloudShape { shards: 2, members: 4, ..CloudShape::default() }).await) else {
+    let Some((cloud, _turn)) = cloud(CloudShape { shards: 2, members: 4, ..CloudShape::default() }).await else {
         return;
     };
     let settings = cloud.configuration("");
