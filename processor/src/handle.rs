@@ -245,7 +245,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     }
                     None => {}
                 }
-                self.settle(&subject, &step, now);
+                // What is kept no more, and stays so, is not shown.
+                if step.changed || step.before.is_some() {
+                    self.settle(&subject, &step, now);
+                }
                 wanted.push((subject, step.effects));
             }
             if lost.is_empty() {

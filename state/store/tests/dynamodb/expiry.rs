@@ -187,8 +187,8 @@ async fn dynamodb_local_tells_its_deletions() {
     let store = DynamoDb::new(&config(&local.url), settings.clone());
     store.ensure_tables().await.unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
-    // Without things: this server's Time to Live forgets some of the rows that a transaction wrote.
-    let expiring = |key: &str, seconds: i64| item(key, key, None, &[], Some(now + seconds * 1_000));
+    // All are due: this server's Time to Live stops at a row that a sparse index does not have.
+    let expiring = |key: &str, seconds: i64| item(key, key, Some(7), &[], Some(now + seconds * 1_000));
     put(&store, expiring("session#gone", -10), 0).await;
     put(&store, expiring("session#kept", 3_600), 0).await;
     put(&store, expiring("session#deleted", 3_600), 0).await;
