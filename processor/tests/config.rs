@@ -1,8 +1,10 @@
 //! The configuration: what is accepted, and how mistakes are told.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sessionwarden::config::{Config, ConfigErrors, LogFormat, Place, scp_settings_of, settings_of};
@@ -228,11 +230,10 @@ fn service_control_policies_spare_and_guard_what_was_configured() {
         bucket = ["archive"]
     "#;
     let settings = scp_settings_of(&load(toml, &[]).unwrap());
-    let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<std::collections::BTreeSet<_>>();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<BTreeSet<Arc<str>>>();
     assert_eq!(&*settings.partition, "aws-cn");
     assert_eq!(settings.break_glass_roles, names(&["aws-reserved/sso.amazonaws.com/*/AWSReservedSSO_BreakGlass_*"]));
     assert_eq!(settings.responder_roles, names(&["Responder"]));
-    // R-W31
     assert_eq!(settings.deployer_roles, names(&[]));
     assert_eq!(settings.own_roles, names(&["guard/sessionwarden", "warden"]));
     assert_eq!(settings.session_documents, names(&["AWS-StartSSHSession", "SSM-SessionManagerRunShell"]));

@@ -137,7 +137,7 @@ fn table(rendered: &BTreeMap<ScpName, Result<Scp, ScpError>>) -> Table {
         let [chars, share] = match scp {
             Ok(scp) => [scp.chars.to_string(), format!("{} %", percent(scp.chars))],
             Err(ScpError::TooLong { chars, .. }) => [chars.to_string(), "too long".to_owned()],
-            Err(_) => ["".to_owned(), "none".to_owned()],
+            Err(_) => [String::new(), "none".to_owned()],
         };
         let one = if name.names_principals() { " (measured with one)" } else { "" };
         table.add_row([Cell::new(name), right(chars), right(share), Cell::new(format!("{}{one}", name.purpose()))]);
