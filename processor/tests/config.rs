@@ -1,15 +1,18 @@
 //! The configuration: what is accepted, and how mistakes are told.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use sessionwarden::config::{Config, ConfigErrors, LogFormat, Place, settings_of};
+use sessionwarden::config::{Config, ConfigErrors, LogFormat, Place, scp_settings_of, settings_of};
 use sessionwarden_machine::{
     document::WantedPreferences,
     effect::Mode,
     ids::ThingKind,
+    scp::{Guarded, ScpSettings},
     settings::{PostureSettings, Settings},
 };
 
@@ -200,6 +203,85 @@ fn what_the_preferences_name_is_the_guardrails_own() {
     let none = settings_of(&load("[preferences]\ns3_bucket = \"\"\nlog_group = \"\"\n", &[]).unwrap());
     assert_eq!(none.posture.preferences.s3_bucket.as_deref(), Some(""));
     assert!(!none.owns(ThingKind::Bucket, ""));
+}
+
+#[test]
+fn service_control_policies_spare_and_guard_what_was_configured() {
+    assert_eq!(scp_settings_of(&Config::default()), ScpSettings::default());
+
+    let toml = r#"
+        [organization]
+        own_names = ["guard-*"]
+        [preferences]
+        s3_bucket = "logs"
+        log_group = "/session-logs"
+        kms_key = "arn:aws:kms:eu-central-1:222222222222:key/11111111-2222"
+        [aws]
+        role = "guard/sessionwarden"
+        [scp]
+        partition = "aws-cn"
+        break_glass_roles = ["aws-reserved/sso.amazonaws.com/*/AWSReservedSSO_BreakGlass_*"]
+        responder_roles = ["Responder"]
+        own_roles = ["warden"]
+        deployer_roles = []
+        session_documents = ["SSM-SessionManagerRunShell", "AWS-StartSSHSession"]
+        [scp.names]
+        trail = ["organization-trail", "other-trail"]
+        bucket = ["archive"]
+    "#;
+    let settings = scp_settings_of(&load(toml, &[]).unwrap());
+    let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<BTreeSet<Arc<str>>>();
+    assert_eq!(&*settings.partition, "aws-cn");
+    assert_eq!(settings.break_glass_roles, names(&["aws-reserved/sso.amazonaws.com/*/AWSReservedSSO_BreakGlass_*"]));
+    assert_eq!(settings.responder_roles, names(&["Responder"]));
+    assert_eq!(settings.deployer_roles, names(&[]));
+    assert_eq!(settings.own_roles, names(&["guard/sessionwarden", "warden"]));
+    assert_eq!(settings.session_documents, names(&["AWS-StartSSHSession", "SSM-SessionManagerRunShell"]));
+    for (kind, wanted) in [
+        (Guarded::Topic, names(&["guard-*"])),
+        (Guarded::Trail, names(&["organization-trail", "other-trail"])),
+        (Guarded::Bucket, names(&["archive", "logs"])),
+        (Guarded::LogGroup, names(&["/session-logs", "guard-*"])),
+        (Guarded::Alias, names(&["guard-*"])),
+        (Guarded::Key, names(&["11111111-2222"])),
+    ] {
+        assert_eq!(settings.names[&kind], wanted, "{kind}");
+    }
+    for (key, kind, name) in [
+        ("alias/session/logs", Guarded::Alias, "session/logs"),
+        ("arn:aws:kms:eu-central-1:222222222222:alias/logs", Guarded::Alias, "logs"),
+        ("mrk-1234", Guarded::Key, "mrk-1234"),
+    ] {
+        let settings = scp_settings_of(&load(&format!("[preferences]\nkms_key = \"{key}\"\n"), &[]).unwrap());
+        assert!(settings.names[&kind].contains(name), "{key}: {:?}", settings.names);
+    }
+    let none = scp_settings_of(&load("[preferences]\ns3_bucket = \"\"\nlog_group = \"\"\n", &[]).unwrap());
+    assert_eq!(none, ScpSettings::default());
+}
+
+#[test]
+fn what_cannot_stand_in_a_service_control_policy_is_told() {
+    let toml = r#"
+[scp]
+partition = "AWS"
+break_glass_roles = ["*", "arn:aws:iam::111111111111:role/x", "/guard/x"]
+own_roles = "sessionwarden"
+session_documents = ["arn:aws:ssm:::document/x"]
+[scp.names]
+trial = ["x-trail"]
+topic = ["*a*"]
+"#;
+    insta::assert_snapshot!(told(&load(toml, &[]).unwrap_err()), @r#"
+    sessionwarden.toml:3:13: `scp.partition` has "AWS", which is no partition such as aws, aws-cn or aws-us-gov
+    sessionwarden.toml:4:22: `scp.break_glass_roles` has "*", which begins with a wildcard and would spare roles of any name
+    sessionwarden.toml:4:27: `scp.break_glass_roles` has "arn:aws:iam::111111111111:role/x", which is no role's name; write the path and the name without ARN
+    sessionwarden.toml:4:63: `scp.break_glass_roles` has "/guard/x", which has a slash too many; write the path and the name like guard/sessionwarden
+    sessionwarden.toml:5:13: `scp.own_roles` is a string, but must be a list of strings
+    sessionwarden.toml:6:22: `scp.session_documents` has "arn:aws:ssm:::document/x", which is no document's name; write the name alone, without ARN
+    sessionwarden.toml:8:10: `scp.names` has "trial", but there are role, policy, document, topic, queue, table, stream, alarm, rule, trail, function, state-machine, stack, log-group, bucket, alias, key (did you mean `trail`?)
+    sessionwarden.toml:9:10: `scp.names` has "*a*", which has fewer than three letters or digits, and would take in what is not the guardrail's
+    "#);
+    insta::assert_snapshot!(told(&load("[scp]\nsession_documents = []\n", &[]).unwrap_err()), @"sessionwarden.toml:2:21: `scp.session_documents` is empty, which would forbid every session (name `SSM-SessionManagerRunShell` at least)");
 }
 
 #[test]

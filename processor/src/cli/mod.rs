@@ -11,6 +11,7 @@ mod policy;
 mod replay;
 mod report;
 mod run;
+mod scp;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -45,6 +46,7 @@ enum Command {
     Audit(audit::Args),
     Iam(iam::Args),
     Policy(policy::Args),
+    Scp(scp::Args),
 }
 
 /// How results are printed.
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Iam(args) => iam::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Scp(args) => scp::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

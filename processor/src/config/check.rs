@@ -3,6 +3,7 @@ use std::{io::Read, net::SocketAddr, path::Path};
 use sessionwarden_machine::{
     document::{CONTENT_BYTES_MAX, DocumentHash},
     ids::AccountId,
+    scp::Guarded,
 };
 
 use super::{
@@ -141,6 +142,14 @@ pub(super) fn role(text: &str) -> Checked<String> {
     }
     let hint = "write the role's name alone, without ARN and path; `*` stands for any characters".to_owned();
     Err((format!("has \"{text}\", which is not a role's name"), Some(hint)))
+}
+
+/// A kind of things that the guardrail consists of.
+pub(super) fn guarded(text: &str) -> Checked<Guarded> {
+    text.parse().map_err(|error| {
+        let hint = suggest(text, Guarded::ALL.into_iter().map(Guarded::as_str));
+        (format!("has \"{text}\", but {error}"), hint)
+    })
 }
 
 /// A tag's key ("Tag your Amazon EC2 resources").

@@ -10,6 +10,7 @@ mod check;
 mod error;
 mod posture;
 mod reader;
+mod scp;
 mod sections;
 mod settings;
 
@@ -25,6 +26,7 @@ use toml::de::DeTable;
 pub use aws::{Aws, MetricNaming, StreamStart};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use posture::{Logs, Sessions};
+pub use scp::{Scp, scp_settings_of};
 pub use settings::settings_of;
 
 use reader::{File, Reader};
@@ -63,6 +65,8 @@ pub struct Config {
     pub threshold: Threshold,
     /// `[quarantine]`
     pub quarantine: Quarantine,
+    /// `[scp]`
+    pub scp: Scp,
     /// `[feed]`
     pub feed: Feed,
     /// `[audit]`

@@ -4,7 +4,7 @@ use sessionwarden_machine::effect::Mode;
 
 use super::{
     Audit, Aws, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine,
-    Recheck, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
+    Recheck, Scp, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
 };
 
 impl Config {
@@ -26,6 +26,7 @@ impl Config {
             logs: Logs::read(reader),
             threshold: Threshold::read(reader),
             quarantine: Quarantine::read(reader),
+            scp: Scp::read(reader),
             feed: Feed {
                 file: reader.section("feed").path("file"),
                 activity: reader.section("feed").flag("activity").unwrap_or(Feed::default().activity),

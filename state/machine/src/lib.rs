@@ -15,5 +15,6 @@ pub mod lease;
 pub mod permission;
 pub mod posture;
 pub mod recheck;
+pub mod scp;
 pub mod session;
 pub mod settings;

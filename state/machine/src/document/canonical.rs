@@ -48,7 +48,7 @@ fn folded(name: &str) -> String {
 }
 
 /// The value as JSON without white space, the members of objects by their names.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);
     text

@@ -14,6 +14,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde_json::Value;
 
+pub(crate) use self::canonical::text as canonical_text;
 pub use self::{
     place::{log_object_key, log_object_keys, log_stream_name},
     preferences::{IDLE_MINUTES_DEFAULT, IDLE_MINUTES_MAX, Preferences, SESSION_MINUTES_MAX},
