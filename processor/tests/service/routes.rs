@@ -117,7 +117,8 @@ fn a_run_over_files_tells_its_routes() {
     let bodies: Vec<Value> = got.lock().unwrap().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect();
     assert!(bodies.iter().any(|body| body["kind"] == "digest"), "{bodies:#?}");
     let came: BTreeSet<String> = bodies.iter().flat_map(told).collect();
-    let findings = objects.iter().filter(|object| object["kind"] == "finding").flat_map(told).collect();
+    let findings: BTreeSet<String> =
+        objects.iter().filter(|object| object["kind"] == "finding").flat_map(told).collect();
     assert_eq!(came, findings);
     assert!(came.contains(letter["message"]["id"].as_str().unwrap()));
     for (headers, body) in got.lock().unwrap().iter() {
