@@ -168,6 +168,12 @@ const STARTED: MetricDef = counter(
     &[],
     "Sessions first heard of by an event. Adopted by adopted and announced is the share of missed events.",
 );
+const ROUTED: MetricDef = counter(
+    "sessionwarden_route_messages_total",
+    "{message}",
+    &["route", "result"],
+    "Messages of each route, by result of each try: told, later (it is tried again), dead (kept as a dead letter).",
+);
 const VIOLATIONS: MetricDef = counter(
     "sessionwarden_invariant_violations_total",
     "{violation}",
@@ -175,7 +181,7 @@ const VIOLATIONS: MetricDef = counter(
     "Broken promises found by the service's own check; anything above 0 is a defect.",
 );
 
-const TABLE: [MetricDef; 28] = [
+const TABLE: [MetricDef; 29] = [
     RECORDS_READ,
     RECORDS_RELEVANT,
     RECORDS_IGNORED,
@@ -203,6 +209,7 @@ const TABLE: [MetricDef; 28] = [
     ACCOUNTS_REFUSED,
     ADOPTED,
     STARTED,
+    ROUTED,
     VIOLATIONS,
 ];
 
@@ -265,6 +272,7 @@ struct Inner {
     accounts_refused: Gauge<u64>,
     adopted: Counter<u64>,
     announced: Counter<u64>,
+    routed: Counter<u64>,
     violations: Counter<u64>,
 }
 
@@ -355,6 +363,7 @@ impl Metrics {
             accounts_refused: shows(&meter, &ACCOUNTS_REFUSED),
             adopted: counts(&meter, &ADOPTED),
             announced: counts(&meter, &STARTED),
+            routed: counts(&meter, &ROUTED),
             violations: counts(&meter, &VIOLATIONS),
             registry,
             provider,
@@ -511,6 +520,12 @@ impl Metrics {
     /// `sessions` were first heard of by an event.
     pub fn sessions_announced(&self, sessions: u64) {
         self.inner.announced.add(sessions, &[]);
+    }
+
+    /// A message of `route` was tried: `told`, `later`, `dead`.
+    pub fn routed(&self, route: &Arc<str>, result: &'static str) {
+        let labels = [KeyValue::new("route", Arc::clone(route)), KeyValue::new("result", result)];
+        self.inner.routed.add(1, &labels);
     }
 
     /// The promise `invariant`, for example `I8`, was found broken.

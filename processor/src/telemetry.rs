@@ -222,6 +222,23 @@ impl Drop for Guard {
     }
 }
 
+/// A client over TLS alone, with the certificates of this machine, or without TLS. One request takes at most `timeout`.
+/// Redirects are not followed.
+///
+/// # Errors
+/// This machine's certificates cannot be read.
+pub(crate) fn http_client(tls: bool, timeout: Duration) -> io::Result<Arc<dyn HttpClient>> {
+    if !tls {
+        return Ok(Arc::new(HyperClient::with_default_connector(timeout, None)));
+    }
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
+        .https_only()
+        .enable_http1()
+        .build();
+    Ok(Arc::new(HyperClient::new(connector, timeout, None)))
+}
+
 /// Sends requests from the exporters' own threads, which have no runtime, on the telemetry runtime.
 #[derive(Debug)]
 struct Client {
@@ -231,17 +248,7 @@ struct Client {
 
 impl Client {
     fn new(endpoint: &str, runtime: Handle) -> io::Result<Self> {
-        let timeout = Duration::from_secs(EXPORT_SECONDS_MAX);
-        let inner: Arc<dyn HttpClient> = if endpoint.starts_with("https://") {
-            let connector = HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-                .https_only()
-                .enable_http1()
-                .build();
-            Arc::new(HyperClient::new(connector, timeout, None))
-        } else {
-            Arc::new(HyperClient::with_default_connector(timeout, None))
-        };
+        let inner = http_client(endpoint.starts_with("https://"), Duration::from_secs(EXPORT_SECONDS_MAX))?;
         Ok(Self { runtime, inner })
     }
 }

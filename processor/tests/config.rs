@@ -7,10 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use sessionwarden::config::{Config, ConfigErrors, LogFormat, Place, scp_settings_of, settings_of};
+use sessionwarden::{
+    config::{Config, ConfigErrors, LogFormat, Place, ROUTES_MAX, settings_of},
+    outbound::{DeskLimits, Destination, Kind, Route, SecretRef, TRIES_MAX},
+};
 use sessionwarden_machine::{
     document::WantedPreferences,
-    effect::Mode,
+    effect::{Mode, Severity},
     ids::ThingKind,
     scp::{Guarded, ScpSettings},
     settings::{PostureSettings, Settings},
@@ -481,6 +484,152 @@ otlp_endpoint = "https://user:hunter2@collector.example"
     environment variable SESSIONWARDEN_SERVICE__MOD: is not a setting (did you mean `SESSIONWARDEN_SERVICE__MODE`?)
     environment variable SESSIONWARDEN_SERVICE__MODE: `service.mode` is "enforced", but must be "observe" or "enforce" (did you mean `enforce`?)
     "#);
+}
+
+const ROUTES: &str = r#"
+[backend]
+kind = "aws"
+[aws]
+stream = "events"
+wake_queue = "https://sqs.eu-central-1.amazonaws.com/111111111111/wake-ups"
+parked_queue = "https://sqs.eu-central-1.amazonaws.com/111111111111/parked"
+role = "sessionwarden"
+external_id = "an-id"
+[routes.pager]
+to = "webhook"
+url = "https://hooks.example/sessionwarden"
+secret = "env:PAGER_KEY"
+severity_min = "high"
+accounts = ["111111111111"]
+units = ["prod", "pr*"]
+controls = ["SW-ROLE-*"]
+kinds = ["incident", "finding"]
+burst = 3
+refill_ms = 30_000
+digest_ms = 120_000
+tries_max = 4
+[routes.bus]
+to = "eventbridge"
+bus = "arn:aws:events:eu-central-1:111111111111:event-bus/security"
+[routes.topic]
+to = "sns"
+topic = "arn:aws:sns:eu-central-1:111111111111:security"
+[routes.a-file]
+to = "file"
+path = "told.jsonl"
+"#;
+
+// R-G10, R-G11
+#[test]
+fn routes_are_read_by_name() {
+    let config = load(ROUTES, &[]).unwrap();
+    let texts = |texts: &[&str]| texts.iter().map(|text| std::sync::Arc::from(*text)).collect();
+    let bus = "arn:aws:events:eu-central-1:111111111111:event-bus/security".to_owned();
+    let topic = "arn:aws:sns:eu-central-1:111111111111:security".to_owned();
+    let webhook = Destination::Webhook {
+        url: "https://hooks.example/sessionwarden".to_owned(),
+        secret: SecretRef::Environment("PAGER_KEY".to_owned()),
+    };
+    let pager = Route {
+        name: "pager".into(),
+        to: webhook,
+        severity_min: Severity::High,
+        accounts: ["111111111111".parse().unwrap()].into(),
+        units: texts(&["prod", "pr*"]),
+        controls: texts(&["SW-ROLE-*"]),
+        kinds: [Kind::Finding, Kind::Incident].into(),
+        limits: DeskLimits { burst: 3, refill_ms: 30_000, digest_ms: 120_000 },
+        tries_max: 4,
+    };
+    let wanted = [
+        Route::new("a-file", Destination::File { path: "told.jsonl".into() }),
+        Route::new("bus", Destination::EventBridge { bus }),
+        pager,
+        Route::new("topic", Destination::Sns { topic }),
+    ];
+    assert_eq!(config.routes, wanted);
+    assert_eq!((wanted[0].severity_min, wanted[0].tries_max), (Severity::Info, TRIES_MAX));
+    assert_eq!(load("[routes]\n", &[]).unwrap().routes, []);
+}
+
+#[test]
+fn routes_that_cannot_be_meant_are_told() {
+    let toml = r#"
+[routes]
+loose = "file"
+[routes.nowhere]
+severity_min = "high"
+[routes."two words"]
+to = "file"
+path = "f"
+[routes.carrier]
+to = "pigeon"
+[routes.hook]
+to = "webhook"
+url = "http://hooks.example/hunter2"
+secret = "hunter2"
+severity_mn = "high"
+accounts = ["12"]
+kinds = ["findings"]
+burst = 0
+[routes.half]
+to = "webhook"
+secret = "file:/run/secrets/key"
+[routes.mixed]
+to = "file"
+path = "f"
+bus = "security"
+[routes.bus]
+to = "eventbridge"
+bus = "arn:aws:events:eu-central-1:1111:event-bus/x"
+[routes.topic]
+to = "sns"
+"#;
+    let told = told(&load(toml, &[]).unwrap_err());
+    assert!(!told.contains("hunter2"), "{told}");
+    insta::assert_snapshot!(told, @r#"
+    sessionwarden.toml:3:1: `routes.loose` is a string, but must be a section (write `[routes.NAME]`, with settings below it)
+    sessionwarden.toml:4:9: `routes.nowhere.to` is missing; it is one of "sns", "eventbridge", "webhook", "file"
+    sessionwarden.toml:6:9: `routes` has "two words", which is not a route's name (a name has 1 to 64 letters, digits, `-` and `_`)
+    sessionwarden.toml:10:6: `routes.carrier.to` is "pigeon", but must be "sns" or "eventbridge" or "webhook" or "file"
+    sessionwarden.toml:13:7: `routes.hook.url` must begin with https://: messages leave this machine (write it like `https://hooks.example/sessionwarden`; plain http:// goes to this machine only)
+    sessionwarden.toml:14:10: `routes.hook.secret` does not say where a secret is (write `env:NAME` or `file:PATH`; the secret itself has no place in the configuration)
+    sessionwarden.toml:15:1: unknown key `routes.hook.severity_mn` (did you mean `severity_min`?)
+    sessionwarden.toml:16:13: `routes.hook.accounts` has "12", but an account id is twelve digits
+    sessionwarden.toml:17:10: `routes.hook.kinds` has "findings", but a kind is "finding", "incident" or "remedy" (did you mean `finding`?)
+    sessionwarden.toml:18:9: `routes.hook.burst` is 0, but must be between 1 and 10000
+    sessionwarden.toml:19:9: `routes.half.url` is missing; it is where messages are sent
+    sessionwarden.toml:25:7: `routes.mixed.bus` is set, but `to` is "file" (it belongs to "eventbridge")
+    sessionwarden.toml:27:6: `routes.bus.to` is "eventbridge", which needs the backend "aws" (set `kind = "aws"` under `[backend]`)
+    sessionwarden.toml:28:7: `routes.bus.bus` is "arn:aws:events:eu-central-1:1111:event-bus/x", which is not an event bus (write its name, or `arn:aws:events:eu-central-1:111111111111:event-bus/security`)
+    sessionwarden.toml:29:9: `routes.topic.topic` is missing; it is the ARN of a topic
+    sessionwarden.toml:30:6: `routes.topic.to` is "sns", which needs the backend "aws" (set `kind = "aws"` under `[backend]`)
+    "#);
+    let variable = load("", &[("SESSIONWARDEN_ROUTES__PAGER", "x")]).unwrap_err().to_string();
+    assert!(variable.contains("SESSIONWARDEN_ROUTES__PAGER: is not a setting"), "{variable}");
+
+    let many: String = (0..=ROUTES_MAX).map(|at| format!("[routes.r{at}]\nto = \"file\"\npath = \"f\"\n")).collect();
+    assert!(load(&many, &[]).unwrap_err().to_string().contains("`routes` has more than 64 tables"));
+}
+
+/// Routes have names of their own, so that the example shows them as comments, indented.
+#[test]
+fn the_routes_of_the_example_are_read() {
+    let text = fs::read_to_string(example()).unwrap();
+    let shown: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#     ")).collect();
+    let base = ROUTES.split_once("[routes").unwrap().0;
+    let config = load(&format!("{base}{}", shown.join("\n")), &[]).unwrap();
+    let mut names: Vec<&str> = config.routes.iter().map(|route| &*route.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["archive", "pager", "security-bus", "security-topic"]);
+    // Every key is shown.
+    let pager = config.routes.iter().find(|route| &*route.name == "pager").unwrap();
+    let plain = Route::new("pager", pager.to.clone());
+    assert!(!pager.accounts.is_empty() && !pager.units.is_empty() && !pager.controls.is_empty());
+    assert!(!pager.kinds.is_empty() && pager.severity_min > plain.severity_min);
+    for key in ["burst", "refill_ms", "digest_ms", "tries_max"] {
+        assert!(shown.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
+    }
 }
 
 #[test]

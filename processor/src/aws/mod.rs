@@ -1,12 +1,13 @@
 //! The organisation in AWS behind the ports: every account's APIs, called with a role of that account.
 //!
-//! Most services are called through their SDKs; EC2, KMS, CloudWatch Logs and ECS, of which a handful of calls is
-//! needed, through [`signed`]. Nothing here logs a policy's text, a token or a message of AWS.
+//! Most services are called through their SDKs; EC2, KMS, CloudWatch Logs, ECS and EventBridge, of which a handful of
+//! calls is needed, through [`signed`]. Nothing here logs a policy's text, a token or a message of AWS.
 
 mod credentials;
 mod documents;
 mod ec2;
 mod errors;
+mod events;
 mod guards;
 mod identities;
 mod limits;
@@ -35,12 +36,15 @@ use sessionwarden_machine::ids::AccountId;
 
 use crate::{metrics::Metrics, ports::CallError};
 
-pub use self::settings::{Api, AwsSettings, Limit};
 use self::{
     credentials::Purse,
     errors::Failure,
     identities::PolicyVersions,
     limits::{Limits, Place},
+};
+pub use self::{
+    events::{PutEvent, PutEventError},
+    settings::{Api, AwsSettings, Limit},
 };
 
 /// How many accounts' credentials are kept; beyond that all are asked for again.

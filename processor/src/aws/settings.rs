@@ -29,6 +29,8 @@ pub enum Api {
     Logs,
     /// All of ECS.
     Ecs,
+    /// `events:PutEvents`.
+    Events,
 }
 
 /// How often calls may be made.
@@ -42,7 +44,7 @@ pub struct Limit {
 
 impl Api {
     /// Every group.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Sessions,
         Self::Terminate,
         Self::Nodes,
@@ -54,6 +56,7 @@ impl Api {
         Self::Kms,
         Self::Logs,
         Self::Ecs,
+        Self::Events,
     ];
 
     /// The group's name in settings and logs.
@@ -70,6 +73,7 @@ impl Api {
             Self::Kms => "kms",
             Self::Logs => "logs",
             Self::Ecs => "ecs",
+            Self::Events => "events",
         }
     }
 
@@ -81,7 +85,7 @@ impl Api {
             Self::Terminate | Self::Logs | Self::Ecs => Limit::new(10, 20),
             Self::Iam => Limit::new(15, 60),
             Self::Organizations => Limit::new(3, 12),
-            Self::S3 => Limit::new(50, 100),
+            Self::S3 | Self::Events => Limit::new(50, 100),
             Self::Ec2 | Self::Kms => Limit::new(10, 40),
         }
     }

@@ -52,6 +52,7 @@ pub(super) const LOGS: Service =
     Service { id: "CloudWatch Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
 pub(super) const ECS: Service =
     Service { id: "ECS", host: "ecs", protocol: Protocol::Json("AmazonEC2ContainerServiceV20141113") };
+pub(super) const EVENTS: Service = Service { id: "EventBridge", host: "events", protocol: Protocol::Json("AWSEvents") };
 
 /// The connector of all signed calls, with its pool of connections.
 pub(super) fn connector(attempt_max: Duration) -> Option<SharedHttpConnector> {

@@ -12,7 +12,7 @@ use sessionwarden_store::{DynamoDb, DynamoDbLeases, DynamoDbSettings, ExpiredIte
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{FAILED, Failure};
+use super::{FAILED, Failure, routes};
 use crate::{
     audit::{AuditFile, AuditObjects, AuditTrail, ObjectsSettings},
     aws::{AwsOrganization, AwsSettings},
@@ -23,8 +23,8 @@ use crate::{
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
     metrics::Metrics,
     outbound::{
-        CloudWatch, Counts, DeskLimits, MetricNames, Notifier, Outlets, ParkedQueue, Queues, SnsTopics, SqsWakeUps,
-        Tell, TopicTemplate, WakeLimits,
+        CloudWatch, Counts, Deliver, DeskLimits, Destination, EventBus, Line, MetricNames, Notifier, Outlets,
+        ParkedQueue, Queues, SnsRoute, SnsTopics, SqsWakeUps, Tell, TopicTemplate, WakeLimits,
     },
     run::SharedBoard,
     stream::{EventStream, FanOutSettings, Kinesis, KinesisSettings, ReadBy, StreamError, Worker, WorkerSettings},
@@ -51,7 +51,8 @@ pub(super) struct Surroundings<'a> {
 /// The core's settings on this backend.
 pub(super) fn settings(config: &Config) -> Settings {
     let mut settings = settings_of(config);
-    settings.notify = config.aws.central_topic.is_some() || config.aws.member_topic.is_some();
+    settings.notify =
+        config.aws.central_topic.is_some() || config.aws.member_topic.is_some() || !config.routes.is_empty();
     // The caps on locks are counted within one process: they would not hold among several.
     settings.quarantine.enabled = false;
     settings
@@ -68,9 +69,11 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
     let audit = audit(around.config, &own, &worker_id)?;
     let expiry = ExpiredItems::new(&StreamsConfig::from(&own), &services.store);
     let queue = services.queue.clone();
-    let people = people(aws, &hands, &own)?;
-    let outlets = Outlets::new(people.clone());
     let settings = settings(around.config);
+    let special = |to: &Destination| special(to, &hands, &own);
+    let lines = routes::open(around.config, &settings.units, &around.metrics, &special)?;
+    let people = people(aws, &hands, &own, lines)?;
+    let outlets = Outlets::new(people.clone());
     let crew = Arc::new(Crew {
         store: services.store,
         hands,
@@ -169,8 +172,27 @@ fn worker_id(aws: &Aws) -> WorkerId {
     WorkerId::from(format!("{named}:{:x}", jiff::Timestamp::now().as_millisecond()).as_str())
 }
 
-fn people(aws: &Aws, hands: &Arc<AwsOrganization>, own: &SdkConfig) -> Result<Option<Arc<dyn Tell>>, Failure> {
-    let home = own.region().map(ToString::to_string).unwrap_or_default();
+/// What routes to services of AWS lead to.
+fn special(to: &Destination, hands: &Arc<AwsOrganization>, own: &SdkConfig) -> anyhow::Result<Box<dyn Deliver>> {
+    Ok(match to {
+        Destination::Sns { topic } => Box::new(SnsRoute::new(TopicTemplate::new(topic, &home(own))?, own.clone())),
+        Destination::EventBridge { bus } => Box::new(EventBus::new(Arc::clone(hands), bus.as_str())),
+        Destination::Webhook { .. } | Destination::File { .. } => anyhow::bail!("it leads to no service of AWS"),
+    })
+}
+
+fn home(own: &SdkConfig) -> String {
+    own.region().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Whom a worker tells: members and the centre by their topics, and the routes.
+fn people(
+    aws: &Aws,
+    hands: &Arc<AwsOrganization>,
+    own: &SdkConfig,
+    lines: Vec<Line>,
+) -> Result<Option<Arc<dyn Tell>>, Failure> {
+    let home = home(own);
     let central = aws.central_topic.as_deref().map(|arn| TopicTemplate::new(arn, &home));
     let central = central.transpose().map_err(Failure::usage)?.map(|template| (template, own.clone()));
     let members = aws.member_topic.as_deref().map(|arn| TopicTemplate::of_members(arn, &home));
@@ -182,11 +204,11 @@ fn people(aws: &Aws, hands: &Arc<AwsOrganization>, own: &SdkConfig) -> Result<Op
         });
         (template, configs)
     });
-    if central.is_none() && members.is_none() {
+    if central.is_none() && members.is_none() && lines.is_empty() {
         return Ok(None);
     }
     let topics = SnsTopics::new(central, members);
-    Ok(Some(Arc::new(Notifier::new(topics, DeskLimits::default()))))
+    Ok(Some(Arc::new(Notifier::new(topics, DeskLimits::default()).with_lines(lines))))
 }
 
 /// The services that a worker needs before anything else.

@@ -10,6 +10,7 @@ mod iam;
 mod policy;
 mod replay;
 mod report;
+mod routes;
 mod run;
 mod scp;
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "aws")]
 use super::fleet::{self, Surroundings};
-use super::{FAILED, Failure, Format, report, write_result};
+use super::{FAILED, Failure, Format, report, routes, write_result};
 use crate::{
     audit::AuditFile,
     config::{BackendKind, Config, settings_of},
@@ -35,6 +35,7 @@ use crate::{
     input::{InputFile, ParkedFile, expand},
     local::{demonstration, quicken},
     metrics::Metrics,
+    outbound::Outlets,
     policy,
     replay::Summary,
     run::{self, Board, Ingest, Position, SharedBoard, Signals, Source, SourceReader},
@@ -264,12 +265,15 @@ async fn serve_here(
     } else {
         (None, None)
     };
+    let people = routes::people_here(config, &settings.units, &frame.metrics)?;
+    settings.notify = people.is_some();
     let source_name = if quick { "demonstration".to_owned() } else { args.source.join(" ") };
     let mut board = Board::new(started, &settings, &source_name, frame.metrics.clone());
     tell(&mut board, config, judge, quick, started);
     let verdicts = Verdicts::new(Arc::clone(judge));
     let board = SharedBoard::new(board);
     let mut handler = Handler::new(store.clone(), hands, settings, verdicts, reports, frame.metrics.clone(), board);
+    handler.outlets = Outlets::new(people);
 
     let (sender, status) = watch::channel(handler.board.lock().snapshot(started));
     let signals = Signals {

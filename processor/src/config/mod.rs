@@ -10,9 +10,10 @@ mod check;
 mod error;
 mod posture;
 mod reader;
-mod scp;
+mod routes;
 mod sections;
 mod settings;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -26,9 +27,10 @@ use toml::de::DeTable;
 pub use aws::{Aws, MetricNaming, StreamStart};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use posture::{Logs, Sessions};
-pub use scp::{Scp, scp_settings_of};
+pub use routes::ROUTES_MAX;
 pub use settings::settings_of;
 
+use crate::outbound::Route;
 use reader::{File, Reader};
 
 /// How large a configuration file may be, in bytes.
@@ -75,6 +77,8 @@ pub struct Config {
     pub console: Console,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+    /// `[routes.NAME]`: who is told what, by name; at most [`ROUTES_MAX`]. Only a file can name routes. Default: none.
+    pub routes: Vec<Route>,
 }
 
 /// `[service]`: the process as a whole.

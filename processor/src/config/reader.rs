@@ -3,18 +3,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::{Range, RangeInclusive},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use toml::{
     Spanned,
-    de::{DeString, DeTable, DeValue},
+    de::{DeTable, DeValue},
 };
 
 use super::{
     check::Checked,
     error::{ConfigError, Place, place_in, suggest},
+    values::{kind_of, text_of, texts_of},
 };
 
 const PREFIX: &str = "SESSIONWARDEN_";
@@ -38,13 +39,16 @@ pub(super) struct Reader<'a> {
     file: Option<File<'a>>,
     environment: BTreeMap<String, String>,
     known: BTreeMap<&'static str, BTreeSet<&'static str>>,
+    /// The keys of each table in a section that holds nothing but tables, under names that users choose.
+    known_in_tables: BTreeMap<&'static str, BTreeSet<&'static str>>,
     errors: Vec<ConfigError>,
 }
 
-/// The settings of one section.
+/// The settings of one section, or of one table in a section of tables, which only a file can have.
 pub(super) struct Section<'r, 'a> {
     reader: &'r mut Reader<'a>,
     name: &'static str,
+    table: Option<&'r str>,
 }
 
 fn variable(section: &str, key: &str) -> String {
@@ -54,12 +58,33 @@ fn variable(section: &str, key: &str) -> String {
 impl<'a> Reader<'a> {
     pub(super) fn new(file: Option<File<'a>>, environment: impl Iterator<Item = (String, String)>) -> Self {
         let environment = environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
-        Self { file, environment, known: BTreeMap::new(), errors: Vec::new() }
+        let (known, known_in_tables) = (BTreeMap::new(), BTreeMap::new());
+        Self { file, environment, known, known_in_tables, errors: Vec::new() }
     }
 
     pub(super) fn section(&mut self, name: &'static str) -> Section<'_, 'a> {
         self.known.entry(name).or_default();
-        Section { reader: self, name }
+        Section { reader: self, name, table: None }
+    }
+
+    /// The names of the tables in a section of tables, sorted, and where they stand.
+    pub(super) fn tables(&mut self, name: &'static str) -> Vec<(String, Place)> {
+        self.known_in_tables.entry(name).or_default();
+        let Some(file) = self.file else { return Vec::new() };
+        let section = file.table.get(name).and_then(|section| section.get_ref().as_table());
+        let entries = section.into_iter().flat_map(|section| section.iter());
+        let tables = entries.filter(|(_, table)| table.get_ref().is_table());
+        tables.map(|(key, _)| (key.get_ref().to_string(), place_in(file.path, file.text, &key.span()))).collect()
+    }
+
+    /// One of these tables.
+    pub(super) fn table<'r>(&'r mut self, name: &'static str, table: &'r str) -> Section<'r, 'a> {
+        self.known_in_tables.entry(name).or_default();
+        Section { reader: self, name, table: Some(table) }
+    }
+
+    pub(super) fn error(&mut self, place: Place, problem: String, hint: Option<String>) {
+        self.errors.push(ConfigError { place, problem, hint });
     }
 
     /// Every key that was asked for, as `section.key`.
@@ -79,8 +104,10 @@ impl<'a> Reader<'a> {
         for (section, value) in file.table {
             let name = section.get_ref().as_ref();
             let place = place_in(file.path, file.text, &section.span());
-            let Some(keys) = self.known.get(name) else {
-                let hint = suggest(name, self.known.keys().copied()).or_else(|| self.section_of(name));
+            let in_tables = self.known_in_tables.get(name);
+            let Some(keys) = self.known.get(name).or(in_tables) else {
+                let names = self.known.keys().chain(self.known_in_tables.keys());
+                let hint = suggest(name, names.copied()).or_else(|| self.section_of(name));
                 self.errors.push(ConfigError { place, problem: format!("unknown section or key `{name}`"), hint });
                 continue;
             };
@@ -89,15 +116,41 @@ impl<'a> Reader<'a> {
                 self.errors.push(ConfigError { place, problem, hint: Some(format!("write `[{name}]`")) });
                 continue;
             };
-            for (key, _) in table {
-                let key_name = key.get_ref().as_ref();
-                if keys.contains(key_name) {
-                    continue;
+            let mut found = Vec::new();
+            if in_tables.is_none() {
+                self.unknown_keys(file, name, table, keys, &mut found);
+            } else {
+                for (key, value) in table {
+                    let label = format!("{name}.{}", key.get_ref());
+                    if let Some(table) = value.get_ref().as_table() {
+                        self.unknown_keys(file, &label, table, keys, &mut found);
+                        continue;
+                    }
+                    let problem = format!("`{label}` is {}, but must be a section", kind_of(value.get_ref()));
+                    let hint = Some(format!("write `[{name}.NAME]`, with settings below it"));
+                    found.push(ConfigError { place: place_in(file.path, file.text, &key.span()), problem, hint });
                 }
-                let hint = suggest(key_name, keys.iter().copied()).or_else(|| self.section_of(key_name));
-                let place = place_in(file.path, file.text, &key.span());
-                self.errors.push(ConfigError { place, problem: format!("unknown key `{name}.{key_name}`"), hint });
             }
+            self.errors.append(&mut found);
+        }
+    }
+
+    fn unknown_keys(
+        &self,
+        file: File<'_>,
+        label: &str,
+        table: &DeTable<'_>,
+        keys: &BTreeSet<&'static str>,
+        found: &mut Vec<ConfigError>,
+    ) {
+        for (key, _) in table {
+            let name = key.get_ref().as_ref();
+            if keys.contains(name) {
+                continue;
+            }
+            let hint = suggest(name, keys.iter().copied()).or_else(|| self.section_of(name));
+            let place = place_in(file.path, file.text, &key.span());
+            found.push(ConfigError { place, problem: format!("unknown key `{label}.{name}`"), hint });
         }
     }
 
@@ -127,16 +180,29 @@ impl<'a> Reader<'a> {
 
 impl Section<'_, '_> {
     fn raw(&mut self, key: &'static str) -> Option<(Raw<'_>, Place)> {
-        if let Some(keys) = self.reader.known.get_mut(self.name) {
-            keys.insert(key);
-        }
+        let known = if self.table.is_none() { &mut self.reader.known } else { &mut self.reader.known_in_tables };
+        known.entry(self.name).or_default().insert(key);
         let variable = variable(self.name, key);
-        if let Some(value) = self.reader.environment.get(&variable) {
+        if self.table.is_none()
+            && let Some(value) = self.reader.environment.get(&variable)
+        {
             return Some((Raw::Environment(value), Place::Environment(variable)));
         }
         let file = self.reader.file?;
-        let value = file.table.get(self.name)?.get_ref().as_table()?.get(key)?;
+        let mut section = file.table.get(self.name)?.get_ref().as_table()?;
+        if let Some(table) = self.table {
+            section = section.get(table)?.get_ref().as_table()?;
+        }
+        let value = section.get(key)?;
         Some((Raw::File(value), place_in(file.path, file.text, &value.span())))
+    }
+
+    /// A setting's name, with that of its section.
+    pub(super) fn label(&self, key: &str) -> String {
+        match self.table {
+            Some(table) => format!("`{}.{table}.{key}`", self.name),
+            None => format!("`{}.{key}`", self.name),
+        }
     }
 
     /// Where the setting stands, for checks that involve several.
@@ -150,7 +216,7 @@ impl Section<'_, '_> {
     }
 
     pub(super) fn error(&mut self, place: Place, problem: String, hint: Option<String>) {
-        self.reader.errors.push(ConfigError { place, problem, hint });
+        self.reader.error(place, problem, hint);
     }
 
     /// That the first of two settings is not above the second.
@@ -162,12 +228,12 @@ impl Section<'_, '_> {
             Place::Default => self.place(low.0),
             place => place,
         };
-        let problem = format!("({}) is below `{}.{}` ({})", high.1, self.name, low.0, low.1);
+        let problem = format!("({}) is below {} ({})", high.1, self.label(low.0), low.1);
         self.wrong(place, high.0, &problem, Some(hint.to_owned()));
     }
 
     fn wrong(&mut self, place: Place, key: &str, problem: &str, hint: Option<String>) {
-        let problem = format!("`{}.{key}` {problem}", self.name);
+        let problem = format!("{} {problem}", self.label(key));
         self.error(place, problem, hint);
     }
 
@@ -338,38 +404,4 @@ impl Section<'_, '_> {
         }
         found
     }
-}
-
-/// The texts of one entry of a table, each with the entry's name and where a mistake in it is.
-fn texts_of<'v>(
-    name: &'v Spanned<DeString<'_>>,
-    value: &'v Spanned<DeValue<'_>>,
-    lists: bool,
-) -> Vec<(&'v str, Range<usize>, Checked<&'v str>)> {
-    let one = |span, text| vec![(name.get_ref().as_ref(), span, text)];
-    match value.get_ref().as_array() {
-        _ if !lists => one(name.span(), text_of(value.get_ref())),
-        None => {
-            let problem = format!("has {}, but each value must be a list of strings", kind_of(value.get_ref()));
-            one(value.span(), Err((problem, Some("write it in brackets: `[\"one\", \"two\"]`".to_owned()))))
-        }
-        Some(array) if array.is_empty() => {
-            one(value.span(), Err((format!("has no value for \"{}\"", name.get_ref()), None)))
-        }
-        Some(array) => {
-            array.iter().map(|item| (name.get_ref().as_ref(), item.span(), text_of(item.get_ref()))).collect()
-        }
-    }
-}
-
-fn kind_of(value: &DeValue<'_>) -> String {
-    let kind = value.type_str();
-    format!("{} {kind}", if kind.starts_with(['a', 'i']) { "an" } else { "a" })
-}
-
-fn text_of<'v>(value: &'v DeValue<'_>) -> Checked<&'v str> {
-    value.as_str().ok_or_else(|| {
-        let hint = value.is_integer().then(|| "write it in quotes".to_owned());
-        (format!("is {}, but must be a string", kind_of(value)), hint)
-    })
 }

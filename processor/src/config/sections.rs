@@ -4,7 +4,7 @@ use sessionwarden_machine::effect::Mode;
 
 use super::{
     Audit, Aws, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine,
-    Recheck, Scp, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader,
+    Recheck, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader, routes,
 };
 
 impl Config {
@@ -36,6 +36,7 @@ impl Config {
                 listen: reader.section("console").text("listen", check::address).unwrap_or(Console::default().listen),
             },
             telemetry: Telemetry::read(reader),
+            routes: routes::read(reader, kind),
         }
     }
 }

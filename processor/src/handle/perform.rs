@@ -67,6 +67,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     Effect::Notify { id, .. } => {
                         let well = told.contains(id);
                         done.extend(well.then(|| id.clone()));
+                        self.outlets.belongs(id, &subject);
                         ("notify", if well { "done" } else { "waits" })
                     }
                     Effect::Count { id, .. } => {

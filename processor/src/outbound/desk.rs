@@ -21,7 +21,7 @@ const DIGEST_IDS_MAX: usize = 500;
 const ROWS_MAX: usize = 100;
 
 /// Bounds of a [`Desk`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeskLimits {
     /// How many messages of one severity leave at once before a digest takes the rest, at least 1.
     pub burst: u32,
@@ -90,13 +90,18 @@ impl Desk {
         self.held_since.is_some()
     }
 
+    /// What became of a message, where that is decided.
+    pub(super) fn past_turn(&self, id: &EffectId) -> Option<Turn> {
+        if self.told.contains(id) {
+            return Some(Turn::Known);
+        }
+        self.held.contains_key(id).then_some(Turn::Held)
+    }
+
     /// What becomes of a message. One that leaves has used its allowance, whether or not the call succeeds.
     pub(super) fn turn(&mut self, message: &Message, now: Now) -> Turn {
-        if self.told.contains(&message.id) {
-            return Turn::Known;
-        }
-        if self.held.contains_key(&message.id) {
-            return Turn::Held;
+        if let Some(turn) = self.past_turn(&message.id) {
+            return turn;
         }
         let refill_ms = self.limits.refill_ms.max(1);
         let whole_at = self.whole_at.entry(message.severity).or_insert(now);
@@ -137,10 +142,11 @@ impl Desk {
         }
     }
 
-    /// The digest, when it is time, and the ids it tells of. The same until [`Self::told`] is called for these ids.
-    pub(super) fn digest(&self, now: Now) -> Option<(Message, Vec<EffectId>)> {
+    /// The digest, when it is time or `early`, and the ids it tells of. The same until [`Self::told`] is called for these
+    /// ids.
+    pub(super) fn digest(&self, now: Now, early: bool) -> Option<(Message, Vec<EffectId>)> {
         let since = self.held_since?;
-        if now < since.plus_ms(self.limits.digest_ms) && self.held.len() < DIGEST_IDS_MAX {
+        if !early && now < since.plus_ms(self.limits.digest_ms) && self.held.len() < DIGEST_IDS_MAX {
             return None;
         }
         let ids: Vec<EffectId> = self.held.keys().cloned().collect();
@@ -189,9 +195,11 @@ fn digest(held: &BTreeMap<EffectId, Row>) -> Message {
     Message {
         subject: subject(severity, &format!("{} notifications in one", held.len()), place.trim_end()),
         body: Message::body_of(&sentences, &object),
+        object,
         kind: "digest",
         severity,
         control,
+        causes: Vec::new(),
         account,
         region,
         id,
@@ -209,9 +217,11 @@ mod tests {
             id: EffectId(format!("finding/{id}").into()),
             subject: "s".into(),
             body: "b".into(),
+            object: json!({}),
             kind: "finding",
             severity,
             control: "document".into(),
+            causes: Vec::new(),
             account: AccountId::new(1 + id as u64 % 2),
             region: "eu-west-1".into(),
         }
@@ -254,8 +264,8 @@ mod tests {
         for id in 0..12 {
             desk.turn(&message(id, Severity::Medium), NOW);
         }
-        assert_eq!(desk.digest(NOW.plus_ms(4_999)), None);
-        let (digest, ids) = desk.digest(NOW.plus_ms(5_000)).unwrap();
+        assert_eq!(desk.digest(NOW.plus_ms(4_999), false), None);
+        let (digest, ids) = desk.digest(NOW.plus_ms(5_000), false).unwrap();
         assert_eq!(ids.len(), 10);
         assert_eq!(digest.subject, "[MEDIUM] 10 notifications in one: several accounts");
         assert_eq!((digest.severity, &*digest.control, digest.account), (Severity::Medium, "document", None));
@@ -266,11 +276,12 @@ mod tests {
         let block: serde_json::Value = serde_json::from_str(block).unwrap();
         assert_eq!(block["ids"].as_array().unwrap().len(), 10);
         assert_eq!((&block["counts"][0]["count"], &block["others"]), (&json!(5), &json!(0)));
-        assert_eq!(desk.digest(NOW.plus_ms(6_000)).unwrap().0.id, digest.id, "a repeated digest is the same");
+        assert_eq!(desk.digest(NOW.plus_ms(6_000), false).unwrap().0.id, digest.id, "a repeated digest is the same");
+        assert_eq!(desk.digest(NOW, true).unwrap().0.id, digest.id, "nor does it change when it leaves early");
         for id in &ids {
             desk.told(id);
         }
-        assert_eq!(desk.digest(NOW.plus_ms(60_000)), None);
+        assert_eq!(desk.digest(NOW.plus_ms(60_000), true), None);
         assert_eq!(desk.turn(&message(5, Severity::Medium), NOW.plus_ms(60_000)), Turn::Known);
     }
 
@@ -282,7 +293,7 @@ mod tests {
             one.control = format!("control-{id}").into();
             desk.turn(&one, NOW);
         }
-        let (digest, ids) = desk.digest(NOW).unwrap();
+        let (digest, ids) = desk.digest(NOW, false).unwrap();
         assert_eq!(ids.len(), DIGEST_IDS_MAX);
         let block: serde_json::Value = serde_json::from_str(digest.body.split_once("\n\n").unwrap().1).unwrap();
         assert_eq!((block["counts"].as_array().unwrap().len(), &block["others"]), (ROWS_MAX, &json!(400)));

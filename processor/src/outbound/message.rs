@@ -16,6 +16,8 @@ pub const BODY_BYTES_MAX: usize = 250 * 1_024;
 const VALUE_CHARS_MAX: usize = 300;
 /// How long an attribute's value is, in bytes.
 const ATTRIBUTE_BYTES_MAX: usize = 256;
+/// How long an id is in an attribute or a header, in bytes.
+pub(super) const ID_BYTES_MAX: usize = 4 * ATTRIBUTE_BYTES_MAX;
 
 /// A notification.
 ///
@@ -29,12 +31,16 @@ pub struct Message {
     pub subject: String,
     /// At most [`BODY_BYTES_MAX`] bytes.
     pub body: String,
+    /// The object at the end of the body, whole, whatever its size.
+    pub object: Value,
     /// `finding`, `incident`, `remedy` or `digest`.
     pub kind: &'static str,
     /// How bad.
     pub severity: Severity,
     /// The control, or the incident's cause, or the remedy's kind.
     pub control: Arc<str>,
+    /// The controls of the findings behind it, in no order.
+    pub causes: Vec<Arc<str>>,
     /// The account; absent in a digest about several.
     pub account: Option<AccountId>,
     /// The region; empty for an account as a whole.
@@ -62,10 +68,38 @@ impl Message {
             ("account", account),
             ("region", one_line(&self.region, ATTRIBUTE_BYTES_MAX)),
             ("kind", self.kind.to_owned()),
-            ("id", one_line(&self.id.0, 4 * ATTRIBUTE_BYTES_MAX)),
+            ("id", one_line(&self.id.0, ID_BYTES_MAX)),
         ];
         named.retain(|(_, value)| !value.is_empty());
         named
+    }
+
+    /// Every control that it is about: its own, and those of the findings behind it.
+    pub fn controls(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.control).chain(self.causes.iter().map(|cause| &**cause))
+    }
+
+    /// The message for a program: one JSON object in one line, of at most [`BODY_BYTES_MAX`] bytes. It is the object of
+    /// the body with the attributes and the subject beside it. One that would be larger says how much it leaves out, in
+    /// `omitted_bytes`.
+    pub fn json(&self) -> String {
+        let head = json!({
+            "sessionwarden": 1, "kind": self.kind, "id": self.id, "severity": self.severity, "subject": self.subject,
+            "control": one_line(&self.control, ATTRIBUTE_BYTES_MAX), "account": self.account,
+            "region": one_line(&self.region, ATTRIBUTE_BYTES_MAX),
+        });
+        let mut whole = self.object.clone();
+        if let (Some(whole), Value::Object(head)) = (whole.as_object_mut(), &head) {
+            whole.extend(head.clone());
+        }
+        let text = whole.to_string();
+        if text.len() <= BODY_BYTES_MAX {
+            return text;
+        }
+        let mut short = head;
+        short["id"] = one_line(&self.id.0, ID_BYTES_MAX).into();
+        short["omitted_bytes"] = text.len().into();
+        short.to_string()
     }
 
     /// Makes a body of sentences and an object.
@@ -145,6 +179,11 @@ fn object(report: &Report, kind: &str) -> Value {
     json!({ "sessionwarden": 1, "kind": kind, "id": report.id(), "report": content })
 }
 
+/// The controls of findings: an id ends with its control's.
+fn controls_of(findings: &[EffectId]) -> Vec<Arc<str>> {
+    findings.iter().filter_map(|finding| finding.0.rsplit('/').next()).map(Arc::from).collect()
+}
+
 fn of_finding(finding: &Finding, report: &Report) -> Message {
     let mut sentences = vec![
         format!("{} ({}).", short(finding.title.trim_end_matches('.')), short(&finding.control)),
@@ -163,13 +202,16 @@ fn of_finding(finding: &Finding, report: &Report) -> Message {
     if finding.mode == Mode::Observe {
         sentences.push("Observe mode: nothing is done about it.".to_owned());
     }
+    let object = object(report, "finding");
     Message {
         id: finding.id.clone(),
         subject: subject(finding.severity, &finding.title, &place(finding.account, &finding.region)),
-        body: Message::body_of(&sentences, &object(report, "finding")),
+        body: Message::body_of(&sentences, &object),
+        object,
         kind: "finding",
         severity: finding.severity,
         control: Arc::clone(&finding.control),
+        causes: Vec::new(),
         account: Some(finding.account),
         region: Arc::clone(&finding.region),
     }
@@ -189,13 +231,16 @@ fn of_incident(incident: &IncidentNote, report: &Report) -> Message {
     let noted = incident.evidence.iter().take(10);
     sentences.extend(noted.map(|note| format!("Evidence: {} is {} ({}).", note.name, short(&note.value), note.source)));
     let what = if incident.resolved.is_some() { format!("Resolved: {title}") } else { title.to_owned() };
+    let object = object(report, "incident");
     Message {
         id: incident.id.clone(),
         subject: subject(incident.severity, &what, &place(incident.account, &incident.region)),
-        body: Message::body_of(&sentences, &object(report, "incident")),
+        body: Message::body_of(&sentences, &object),
+        object,
         kind: "incident",
         severity: incident.severity,
         control: Arc::clone(&incident.cause),
+        causes: controls_of(&incident.findings),
         account: Some(incident.account),
         region: Arc::clone(&incident.region),
     }
@@ -227,13 +272,16 @@ fn of_remedy(remedy: &Remedy, report: &Report) -> Message {
         sentences.push(format!("On {}.", short(&remedy.target)));
     }
     sentences.push(format!("Decided {}.", remedy.at));
+    let object = object(report, "remedy");
     Message {
         id: remedy.id.clone(),
         subject: subject(severity, &format!("{what}: {result}"), &place(remedy.account, &remedy.region)),
-        body: Message::body_of(&sentences, &object(report, "remedy")),
+        body: Message::body_of(&sentences, &object),
+        object,
         kind: "remedy",
         severity,
         control: control.into(),
+        causes: controls_of(&remedy.findings),
         account: Some(remedy.account),
         region: Arc::clone(&remedy.region),
     }

@@ -4,22 +4,30 @@
 //! a digest, what is still to be counted) stands in modules of its own and is the same for every service behind a port.
 
 #[cfg(feature = "aws")]
+mod bus;
+#[cfg(feature = "aws")]
 mod cloudwatch;
 mod counts;
+mod deliver;
 mod desk;
 #[cfg(feature = "aws")]
 mod failure;
+mod line;
 mod message;
 mod notify;
 mod outlets;
 #[cfg(feature = "aws")]
 mod parking;
+mod patience;
+mod route;
+mod secret;
 #[cfg(feature = "aws")]
 mod sns;
 #[cfg(feature = "aws")]
 mod sqs;
 mod wake;
 mod wake_loop;
+mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,19 +36,25 @@ use sessionwarden_machine::ids::{AccountId, Now};
 pub(crate) use self::wake_loop::follow;
 #[cfg(feature = "aws")]
 pub use self::{
+    bus::EventBus,
     cloudwatch::CloudWatch,
     parking::ParkedQueue,
-    sns::{Configs, SnsTopics, TopicTemplate, TopicTemplateError},
+    sns::{Configs, SnsRoute, SnsTopics, TopicTemplate, TopicTemplateError},
     sqs::{Queues, SqsWakeUps},
 };
 pub use self::{
     counts::{CountKey, Counts, MetricNames, publish},
+    deliver::{DeadLetters, Deliver, JsonLines, Undelivered},
     desk::{Desk, DeskLimits},
+    line::{Common, Line},
     message::{BODY_BYTES_MAX, Message, SUBJECT_CHARS_MAX},
-    notify::{Delivery, Notifier, Outcome},
+    notify::{Delivery, Nobody, Notifier, Outcome},
     outlets::{Outlets, Tally, Tell},
+    route::{Destination, Kind, Route, SecretRef, TRIES_MAX},
+    secret::{Secret, SecretError},
     wake::{Lane, Planned, Wake, WakeError, delay_seconds},
     wake_loop::{WakeLimits, serve},
+    webhook::{REQUEST_MAX, Webhook, WebhookError, signature, webhook_url},
 };
 use crate::ports::CallError;
 
@@ -112,6 +126,16 @@ pub trait Notify: Send + Sync {
 
     /// Tells those who look after all accounts (R-G11). `Ok(false)` where there is no such place.
     fn central(&self, message: &Message) -> impl Future<Output = Result<bool, CallError>> + Send;
+
+    /// Whether members have a place at all: otherwise nothing is held for them.
+    fn tells_members(&self) -> bool {
+        true
+    }
+
+    /// Whether there is one for all accounts.
+    fn tells_central(&self) -> bool {
+        true
+    }
 }
 
 /// Where metric data goes.

@@ -8,7 +8,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use sessionwarden_machine::{
     effect::{Effect, Remedy, RemedyKind, RemedyResult, Report},
-    ids::{EffectId, Now},
+    ids::{EffectId, Now, Subject},
 };
 
 use super::{CountKey, Delivery, Message, Notifier, Notify, Outcome};
@@ -27,6 +27,9 @@ pub trait Tell: Send + Sync {
 
     /// Sends the digests whose time has come, and returns the ids of what they told.
     fn flush(&self, now: Now) -> BoxFuture<'_, Vec<EffectId>>;
+
+    /// Sends all digests, whether or not their time has come, and returns the ids of what they told.
+    fn close(&self, now: Now) -> BoxFuture<'_, Vec<EffectId>>;
 }
 
 impl<N: Notify> Tell for Notifier<N> {
@@ -37,6 +40,10 @@ impl<N: Notify> Tell for Notifier<N> {
     fn flush(&self, now: Now) -> BoxFuture<'_, Vec<EffectId>> {
         Self::flush(self, now).boxed()
     }
+
+    fn close(&self, now: Now) -> BoxFuture<'_, Vec<EffectId>> {
+        Self::close(self, now).boxed()
+    }
 }
 
 /// The outlets that the handlers of one process share.
@@ -46,7 +53,15 @@ pub struct Outlets {
     people: Option<Arc<dyn Tell>>,
     /// Where terminated sessions are counted.
     pub tally: Arc<Tally>,
-    resting: Arc<Mutex<BTreeMap<EffectId, Now>>>,
+    resting: Arc<Mutex<BTreeMap<EffectId, Rest>>>,
+}
+
+/// An effect that is not done, and not to be tried for a while.
+#[derive(Clone, Debug)]
+struct Rest {
+    until: Now,
+    /// Whose it is, once that was said.
+    subject: Option<Subject>,
 }
 
 impl Outlets {
@@ -66,18 +81,48 @@ impl Outlets {
             resting.remove(id);
             return true;
         }
-        let held = [delivery.member, delivery.central].contains(&Outcome::Held);
-        resting.retain(|_, until| *until > now);
-        resting.insert(id.clone(), now.plus_ms(if held { HELD_MS } else { FAILED_MS }));
+        let waits = delivery.outcomes().filter_map(|outcome| match outcome {
+            Outcome::Held => Some(now.plus_ms(HELD_MS)),
+            Outcome::Failed(_) => Some(now.plus_ms(FAILED_MS)),
+            Outcome::Waits(until) => Some(until),
+            Outcome::Told | Outcome::Known | Outcome::Nobody | Outcome::GivenUp => None,
+        });
+        let until = waits.min().unwrap_or_else(|| now.plus_ms(FAILED_MS));
+        resting.retain(|_, rest| rest.until > now);
+        resting.insert(id.clone(), Rest { until, subject: None });
         false
+    }
+
+    /// Says whose effect it is that rests.
+    pub(crate) fn belongs(&self, id: &EffectId, subject: &Subject) {
+        if let Some(rest) = self.resting().get_mut(id) {
+            rest.subject = Some(subject.clone());
+        }
+    }
+
+    /// Sends the digests whose time has come.
+    pub(crate) async fn flush(&self, now: Now) {
+        if let Some(people) = &self.people {
+            people.flush(now).await;
+        }
+    }
+
+    /// Sends all digests. Returns whose effects rested until then, if some were told: to look at them again shows which
+    /// are done.
+    pub(crate) async fn close(&self, now: Now) -> BTreeSet<Subject> {
+        let Some(people) = &self.people else { return BTreeSet::new() };
+        if people.close(now).await.is_empty() {
+            return BTreeSet::new();
+        }
+        std::mem::take(&mut *self.resting()).into_values().filter_map(|rest| rest.subject).collect()
     }
 
     /// When this effect is to be tried again, where that is not at once.
     pub(crate) fn rests_until(&self, id: &EffectId, now: Now) -> Option<Now> {
-        self.resting().get(id).copied().filter(|until| *until > now)
+        self.resting().get(id).map(|rest| rest.until).filter(|until| *until > now)
     }
 
-    fn resting(&self) -> MutexGuard<'_, BTreeMap<EffectId, Now>> {
+    fn resting(&self) -> MutexGuard<'_, BTreeMap<EffectId, Rest>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

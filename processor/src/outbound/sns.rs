@@ -4,10 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_sns::{Client, config, types::MessageAttributeValue};
-use futures_util::future::BoxFuture;
-use sessionwarden_machine::ids::AccountId;
+use futures_util::{FutureExt, future::BoxFuture};
+use sessionwarden_machine::ids::{AccountId, Now};
 
-use super::{Message, Notify, failure::failed};
+use super::{Deliver, Message, Notify, Undelivered, failure::failed};
 use crate::ports::CallError;
 
 /// Gives the configuration with which an account is called: its role's credentials.
@@ -114,6 +114,40 @@ impl Notify for SnsTopics {
             return Ok(false);
         };
         publish(config, &template.topic(message.account, &message.region), message).await
+    }
+
+    fn tells_members(&self) -> bool {
+        self.members.is_some()
+    }
+
+    fn tells_central(&self) -> bool {
+        self.central.is_some()
+    }
+}
+
+/// A route to one topic.
+#[derive(Clone, Debug)]
+pub struct SnsRoute {
+    topic: TopicTemplate,
+    config: SdkConfig,
+}
+
+impl SnsRoute {
+    /// Publishes to this topic with this configuration.
+    pub fn new(topic: TopicTemplate, config: SdkConfig) -> Self {
+        Self { topic, config }
+    }
+}
+
+impl Deliver for SnsRoute {
+    /// Whatever SNS says may change: a permission or a topic that is missing may be there at the next try.
+    fn deliver<'a>(&'a self, message: &'a Message, _: Now) -> BoxFuture<'a, Result<(), Undelivered>> {
+        let place = self.topic.topic(message.account, &message.region);
+        async move {
+            let told = publish(&self.config, &place, message).await;
+            told.map(drop).map_err(|error| Undelivered::Later(format!("Publish: {error}")))
+        }
+        .boxed()
     }
 }
 

@@ -35,6 +35,7 @@ const DEMONSTRATION_TICK: Duration = Duration::from_millis(100);
 const STATUS_TICK: Duration = Duration::from_millis(250);
 const SWEEP_TICK: Duration = Duration::from_secs(5);
 const RECONCILE_TICK: Duration = Duration::from_secs(15);
+const DIGEST_TICK: Duration = Duration::from_secs(5);
 
 /// Why the service stopped before its time.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +122,7 @@ pub async fn run<S: Store, H: Hands>(
     handler.reconcile(now()).await?;
     let mut demonstration_tick = ticker(DEMONSTRATION_TICK);
     let (mut status_tick, mut sweep_tick) = (ticker(STATUS_TICK), ticker(SWEEP_TICK));
-    let mut reconcile_tick = ticker(RECONCILE_TICK);
+    let (mut reconcile_tick, mut digest_tick) = (ticker(RECONCILE_TICK), ticker(DIGEST_TICK));
     let over = async |until: Option<Instant>| match until {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,
@@ -151,6 +152,7 @@ pub async fn run<S: Store, H: Hands>(
                     handler.board.lock().notice(now(), HappeningKind::Notice, text);
                 }
             }
+            _ = digest_tick.tick() => handler.outlets.flush(now()).await,
             more = next_batch(&mut source, &mut demonstration_tick) => match more {
                 Some(batch) => take(handler, ingest, positions, batch).await?,
                 None => break,
@@ -158,6 +160,7 @@ pub async fn run<S: Store, H: Hands>(
         }
     }
     settle(handler, &signals).await?;
+    tell_the_rest(handler, &signals).await?;
     let summary = summarize(handler, positions).await?;
     let _ = signals.status.send(handler.board.lock().snapshot(now()));
     signals.source_pulse.finish();
@@ -266,6 +269,19 @@ async fn settle<S: Store, H: Hands>(handler: &mut Handler<S, H>, signals: &Signa
         }
         handler.recheck(now).await?;
         signals.recheck_pulse.beat();
+    }
+    Ok(())
+}
+
+/// Sends what waits for a digest, as nobody would hear of it before the next start, and notes what is done by that.
+async fn tell_the_rest<S: Store, H: Hands>(handler: &mut Handler<S, H>, signals: &Signals) -> Result<(), RunError> {
+    let begun = Instant::now();
+    while begun.elapsed() < signals.drain_max {
+        let subjects = handler.outlets.close(now()).await;
+        if subjects.is_empty() {
+            break;
+        }
+        handler.wake(subjects, now()).await?;
     }
     Ok(())
 }

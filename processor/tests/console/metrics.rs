@@ -40,6 +40,7 @@ fn touched() -> Metrics {
     metrics.role_assumed("denied", 3);
     metrics.sessions_adopted(12);
     metrics.sessions_announced(13);
+    metrics.routed(&Arc::from("pager"), "dead");
     metrics
 }
 
@@ -88,6 +89,7 @@ fn each_method_touches_its_own_metric() {
     records_read_total 10
     records_relevant_total 4
     roles_assumed_total{result="denied"} 1
+    route_messages_total{result="dead",route="pager"} 1
     sessions_adopted_total 12
     sessions_announced_total 13
     sessions_live 7

@@ -1,11 +1,12 @@
 //! What leaves Sessionwarden, against a server.
 //!
-//! ministack, which nobody here wrote, answers for SQS, SNS and CloudWatch. Its set-up needs python3 with venv, and the
+//! ministack, which nobody here wrote, answers for SQS, SNS, EventBridge and CloudWatch. Its set-up needs python3 with venv, and the
 //! package index on the first run; where that is missing the tests say so, and fail if `SESSIONWARDEN_REQUIRE_TOOLS` is 1.
 
 mod metrics;
 mod notify;
 mod parking;
+mod routes;
 mod wake_ups;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};

@@ -18,7 +18,7 @@ use super::{MEMBER, OWN, REGION, account, config, server};
 
 const NOW: Now = Now(1_795_000_000_000);
 
-fn finding(number: u64, of: AccountId, severity: Severity) -> Message {
+pub(crate) fn finding(number: u64, of: AccountId, severity: Severity) -> Message {
     let finding = Finding {
         id: EffectId(format!("finding/{number}").into()),
         control: "document".into(),
@@ -49,13 +49,19 @@ fn finding(number: u64, of: AccountId, severity: Severity) -> Message {
 }
 
 /// A queue that receives what a topic is told, as far as the policy lets it.
-struct Reader {
+pub(crate) struct Reader {
     sqs: aws_sdk_sqs::Client,
     url: String,
 }
 
 impl Reader {
-    async fn subscribe(config: &SdkConfig, owner: &str, topic: &str, name: &str, policy: Option<&str>) -> Self {
+    pub(crate) async fn subscribe(
+        config: &SdkConfig,
+        owner: &str,
+        topic: &str,
+        name: &str,
+        policy: Option<&str>,
+    ) -> Self {
         let sqs = aws_sdk_sqs::Client::new(config);
         let url = sqs.create_queue().queue_name(name).send().await.unwrap().queue_url().unwrap().to_owned();
         let queue = format!("arn:aws:sqs:{REGION}:{owner}:{name}");
@@ -69,7 +75,7 @@ impl Reader {
     }
 
     /// What has come, in the envelope of SNS.
-    async fn read(&self) -> Vec<Value> {
+    pub(crate) async fn read(&self) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
             let call = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10);
@@ -80,6 +86,10 @@ impl Reader {
             all.extend(answer.messages().iter().map(|one| serde_json::from_str(one.body().unwrap()).unwrap()));
         }
     }
+}
+
+fn delivery(member: Outcome, central: Outcome) -> Delivery {
+    Delivery { member, central, routes: Vec::new() }
 }
 
 fn topics(central: &SdkConfig, url: &str) -> SnsTopics {
@@ -119,14 +129,14 @@ async fn messages_reach_the_member_and_the_centre() {
     let notifier = Notifier::new(topics.clone(), DeskLimits::default());
     let told = finding(1, account(MEMBER), Severity::High);
     let first = notifier.tell(&told, NOW).await;
-    assert_eq!(first, Delivery { member: Outcome::Told, central: Outcome::Told });
-    assert_eq!(notifier.tell(&told, NOW).await, Delivery { member: Outcome::Known, central: Outcome::Known });
+    assert_eq!(first, delivery(Outcome::Told, Outcome::Told));
+    assert_eq!(notifier.tell(&told, NOW).await, delivery(Outcome::Known, Outcome::Known));
     notifier.tell(&finding(2, account(MEMBER), Severity::Low), NOW).await;
     // An account that has no topic, and one that cannot be called: the centre is told.
     let missing = notifier.tell(&finding(3, account(444_455_556_666), Severity::High), NOW).await;
-    assert_eq!(missing, Delivery { member: Outcome::Failed(CallError::Gone), central: Outcome::Told });
+    assert_eq!(missing, delivery(Outcome::Failed(CallError::Gone), Outcome::Told));
     let denied = notifier.tell(&finding(4, account(7), Severity::High), NOW).await;
-    assert_eq!(denied, Delivery { member: Outcome::Failed(CallError::Denied), central: Outcome::Told });
+    assert_eq!(denied, delivery(Outcome::Failed(CallError::Denied), Outcome::Told));
     assert!(missing.is_done() && denied.is_done());
 
     let theirs = theirs.read().await;
@@ -170,7 +180,7 @@ async fn a_flood_becomes_a_digest() {
         notifier.tell(&finding(number, account(MEMBER), Severity::Medium), NOW).await;
     }
     let worst = notifier.tell(&finding(50, account(MEMBER), Severity::Critical), NOW).await;
-    assert_eq!(worst, Delivery { member: Outcome::Nobody, central: Outcome::Told });
+    assert_eq!(worst, delivery(Outcome::Nobody, Outcome::Told));
     assert_eq!(notifier.flush(NOW.plus_ms(5_000)).await.len(), 47);
     let read = all.read().await;
     assert_eq!(read.len(), 3 + 1 + 1);

@@ -5,4 +5,5 @@ mod child;
 mod endings;
 mod kills;
 mod probes;
+mod routes;
 mod sources;

@@ -175,3 +175,43 @@ proptest! {
         }
     }
 }
+
+// What a program gets says everything that the attributes say, and fits whatever takes 256 KiB.
+#[test]
+fn the_object_for_programs_is_one_line_and_bounded() {
+    let told = message(finding("t", "i-0123456789abcdef0", "eu-west-1"));
+    let text = told.json();
+    assert_eq!(text.lines().count(), 1);
+    let object: Value = serde_json::from_str(&text).unwrap();
+    for (name, value) in told.attributes() {
+        assert_eq!(object[name], value, "{name}");
+    }
+    assert_eq!((&object["sessionwarden"], &object["subject"]), (&json!(1), &Value::from(told.subject.clone())));
+    assert_eq!(object["report"], block(&told)["report"]);
+
+    let mut large = finding("t", &"ü".repeat(200_000), "r");
+    large.id = EffectId("i".repeat(300_000).into());
+    let text = message(large).json();
+    assert!(text.len() < 3_000, "{}", text.len());
+    let object: Value = serde_json::from_str(&text).unwrap();
+    assert!(object["omitted_bytes"].as_u64().unwrap() > 300_000);
+    assert_eq!(object["kind"], "finding");
+}
+
+#[test]
+fn a_remedy_names_the_controls_behind_it() {
+    let remedy = Remedy {
+        id: EffectId("terminate/1".into()),
+        kind: RemedyKind::Terminate,
+        result: RemedyResult::Done,
+        reason: "why".into(),
+        account: AccountId::new(1).unwrap(),
+        region: "".into(),
+        session: None,
+        target: "".into(),
+        at: EventTime(0),
+        findings: vec![EffectId("finding/session#1/SW-DOC-02".into()), EffectId("finding/session#1/SW-ROLE-01".into())],
+    };
+    let told = Message::of(&Report::Remedy(Box::new(remedy))).unwrap();
+    assert_eq!(told.controls().collect::<Vec<_>>(), ["terminate", "SW-DOC-02", "SW-ROLE-01"]);
+}
