@@ -4,7 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, EffectId, EventId, EventTime, SessionKey};
+use crate::{
+    account::AccountInput,
+    ids::{AccountId, EffectId, EventId, EventTime, Now, SessionKey},
+    incident::Restore,
+    register::RegisterInput,
+    settings::Tier,
+};
 
 /// How bad it is. The order is from harmless to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -296,6 +302,17 @@ pub enum Effect {
         id: EffectId,
         /// Which account.
         account: AccountId,
+        /// What to attach; nothing else is to be attached then.
+        lock: Lock,
+    },
+    /// Look whether an account's lock bites, end the sessions that it denies, and say what was found.
+    Sweep {
+        /// The episode.
+        id: EffectId,
+        /// Which account.
+        account: AccountId,
+        /// What is attached.
+        lock: Lock,
     },
     /// Unlock an account, and say how the attempt went.
     Release {
@@ -304,6 +321,100 @@ pub enum Effect {
         /// Which account.
         account: AccountId,
     },
+    /// List the locks of the organisation for the register.
+    Compare {
+        /// The same for every comparison.
+        id: EffectId,
+    },
+    /// Tell the register.
+    ToRegister {
+        /// The same for every repetition.
+        id: EffectId,
+        /// What.
+        message: RegisterInput,
+    },
+    /// Tell an account.
+    ToAccount {
+        /// The same for every repetition.
+        id: EffectId,
+        /// Which.
+        account: AccountId,
+        /// What.
+        input: AccountInput,
+    },
+    /// Put a change back, and say how the attempt went.
+    Restore {
+        /// The same for every attempt.
+        id: EffectId,
+        /// Where.
+        account: AccountId,
+        /// Where.
+        region: Arc<str>,
+        /// How.
+        restore: Restore,
+        /// The key, rule or trail; empty for a setting of the account.
+        thing: Arc<str>,
+    },
+    /// The cause of an incident is gone.
+    Conclude {
+        /// The same for every repetition.
+        id: EffectId,
+        /// Which, by the id of its report.
+        incident: EffectId,
+    },
+    /// Write to the audit trail what a person did.
+    Act {
+        /// The same for every repetition.
+        id: EffectId,
+        /// What.
+        order: Order,
+        /// Who.
+        who: Arc<str>,
+        /// Why; may be empty.
+        reason: Arc<str>,
+        /// An account, or an incident's cause.
+        target: Arc<str>,
+        /// When.
+        at: Now,
+    },
+}
+
+/// What a lock denies, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lock {
+    /// How much.
+    pub tier: Tier,
+    /// To whom, in the tier that denies principals; ARNs as events give them.
+    pub principals: BTreeSet<Arc<str>>,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Approve a lock.
+    Approve,
+    /// Refuse it.
+    Deny,
+    /// End it.
+    Release,
+    /// Say that an incident is being looked at.
+    Acknowledge,
+    /// Say that an incident is over.
+    Resolve,
+}
+
+impl Order {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Deny => "deny",
+            Self::Release => "release",
+            Self::Acknowledge => "acknowledge",
+            Self::Resolve => "resolve",
+        }
+    }
 }
 
 impl Effect {
@@ -316,7 +427,14 @@ impl Effect {
             | Self::Count { id, .. }
             | Self::Close { id, .. }
             | Self::Quarantine { id, .. }
-            | Self::Release { id, .. } => id,
+            | Self::Sweep { id, .. }
+            | Self::Release { id, .. }
+            | Self::Compare { id }
+            | Self::ToRegister { id, .. }
+            | Self::ToAccount { id, .. }
+            | Self::Restore { id, .. }
+            | Self::Conclude { id, .. }
+            | Self::Act { id, .. } => id,
         }
     }
 }
@@ -334,10 +452,29 @@ pub(crate) fn announce(effects: &mut Vec<Effect>) {
         | Effect::Count { .. }
         | Effect::Close { .. }
         | Effect::Quarantine { .. }
-        | Effect::Release { .. } => None,
+        | Effect::Sweep { .. }
+        | Effect::Release { .. }
+        | Effect::Compare { .. }
+        | Effect::ToRegister { .. }
+        | Effect::ToAccount { .. }
+        | Effect::Restore { .. }
+        | Effect::Conclude { .. }
+        | Effect::Act { .. } => None,
     };
     let notices: Vec<Effect> = effects.iter().filter_map(told).collect();
     effects.extend(notices);
+}
+
+/// Says of incidents that were opened and are not wanted any more that their causes are gone. `opened` are ids of effects
+/// that are durable.
+pub(crate) fn conclude<'a>(effects: &mut Vec<Effect>, opened: impl Iterator<Item = &'a EffectId>) {
+    let wanted: BTreeSet<EffectId> = effects.iter().map(|effect| effect.id().clone()).collect();
+    let over = opened.filter(|id| id.0.starts_with("incident/") && !wanted.contains(*id));
+    let conclude = |incident: &EffectId| Effect::Conclude {
+        id: EffectId(incident.0.replacen("incident/", "conclude/", 1).into()),
+        incident: incident.clone(),
+    };
+    effects.extend(over.map(conclude));
 }
 
 /// A violating session, as its account counts it.
@@ -351,4 +488,12 @@ pub struct Counted {
     pub principal: Arc<str>,
     /// The controls it violated.
     pub controls: BTreeSet<Arc<str>>,
+    /// The worst of them.
+    #[serde(default = "high")]
+    pub severity: Severity,
+}
+
+/// What sessions that were counted before severities were kept are taken for.
+fn high() -> Severity {
+    Severity::High
 }

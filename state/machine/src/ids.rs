@@ -336,6 +336,8 @@ pub enum Subject {
     Account(AccountId),
     /// One cause that somebody has to look at.
     Incident(Arc<str>),
+    /// The organisation's register of locks.
+    Register,
 }
 
 impl fmt::Display for Subject {
@@ -344,13 +346,14 @@ impl fmt::Display for Subject {
             Self::Session(key) => write!(f, "session#{key}"),
             Self::Account(account) => write!(f, "account#{account}"),
             Self::Incident(id) => write!(f, "incident#{id}"),
+            Self::Register => f.write_str("register#locks"),
         }
     }
 }
 
 /// A text that is no subject's key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no session, account or incident")]
+#[error("{0:?} names no session, account, incident or register")]
 pub struct BadSubject(String);
 
 impl FromStr for Subject {
@@ -371,6 +374,7 @@ impl FromStr for Subject {
             }
             "account" => id.parse().map(Self::Account).map_err(|_| bad()),
             "incident" => Ok(Self::Incident(id.into())),
+            "register" if id == "locks" => Ok(Self::Register),
             _ => Err(bad()),
         }
     }

@@ -4,6 +4,7 @@ use crate::{
     account::{Account, Decision},
     effect::{Mode, Response},
     ids::Now,
+    register::Register,
     session::{Outcome, Phase, Session, Verdict, Waived},
     settings::Settings,
 };
@@ -76,15 +77,32 @@ pub fn check_account(account: &Account, settings: &Settings) -> Vec<Broken> {
         }
     };
     if let Some(episode) = &account.episode {
-        expect("I5", episode.sessions >= settings.quarantine.sessions_min, "locked below the threshold");
-        let exempt = settings.quarantine.exempt.contains(&account.account);
+        let rules = &settings.quarantine;
+        expect("I5", episode.sessions >= rules.sessions_min, "locked below the threshold");
+        let exempt = rules.exempt.contains(&account.account)
+            || settings.unit(account.account).is_some_and(|unit| rules.exempt_units.contains(unit));
         let never = exempt || settings.management_account == Some(account.account);
         expect("I6", !(never && episode.decision == Decision::Lock), "an account is locked that never may be");
-        let paired =
-            episode.released_at.is_none() || episode.locked_at.is_some_and(|at| Some(at) <= episode.released_at);
+        let granted = episode.granted_at.is_none_or(|_| episode.approved() && episode.asked_at.is_some());
+        expect("I6", granted, "a lock was granted that nobody approved or asked for");
+        expect("I7", episode.locked_at.is_none() || episode.granted_at.is_some(), "a lock that was never granted");
+        let paired = episode.released_at.is_none() || episode.granted_at <= episode.released_at;
         expect("I7", paired, "the end of a lock that did not begin before it");
     }
     broken
+}
+
+/// Checks the register.
+pub fn check_register(register: &Register, settings: &Settings) -> Vec<Broken> {
+    let held = register.entries.values().filter(|entry| entry.granted_at.is_some() && entry.left_at.is_none()).count();
+    let rules = &settings.quarantine;
+    let caps = [
+        (held <= rules.concurrent_max, "more locks at one time than quarantine.concurrent_max"),
+        (register.grants.len() <= rules.hourly_max, "more locks within an hour than quarantine.hourly_max"),
+    ];
+    let broken =
+        |(_, what): &(bool, &str)| Broken { id: "I6", subject: "register".to_owned(), what: (*what).to_owned() };
+    caps.iter().filter(|(holds, _)| !holds).map(broken).collect()
 }
 
 #[cfg(test)]

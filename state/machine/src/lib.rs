@@ -15,6 +15,7 @@ pub mod lease;
 pub mod permission;
 pub mod posture;
 pub mod recheck;
+pub mod register;
 pub mod scp;
 pub mod session;
 pub mod settings;

@@ -5,11 +5,14 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     compliance::EvidenceKind,
     document::WantedPreferences,
     effect::Mode,
-    ids::{AccountId, ThingKind},
+    ids::{AccountId, Now, ThingKind},
+    incident::Restore,
 };
 
 /// The settings of the core.
@@ -42,6 +45,12 @@ pub struct Settings {
     pub evidence_unknown_ms_max: i64,
     /// How long a termination may stay unconfirmed before an incident says so, in milliseconds. Default 60,000.
     pub terminate_confirm_ms_max: i64,
+    /// How long a critical incident may be open before people are told again, in milliseconds. Default 900,000.
+    pub escalate_critical_ms: i64,
+    /// The same for one of high severity. Default 3,600,000.
+    pub escalate_high_ms: i64,
+    /// Changes that are put back without a person. Default: none.
+    pub restore: BTreeSet<Restore>,
     /// Regions in which sessions may run; empty means all.
     pub allowed_regions: BTreeSet<Arc<str>>,
     /// The organisation's management account: watched, never quarantined (TH18).
@@ -123,37 +132,128 @@ impl Default for PostureSettings {
 pub struct QuarantineSettings {
     /// Locking is considered at all.
     pub enabled: bool,
+    /// Whether accounts are touched, where the service as a whole is in enforce mode. Default: observe.
+    pub mode: Mode,
+    /// Organisational units whose accounts may be locked; empty means all. In others it is only said what would be done.
+    pub units: BTreeSet<Arc<str>>,
     /// Distinct sessions with confirmed termination inside the window. Default 10 (R-G12).
     pub sessions_min: usize,
     /// Length of the sliding window, event time, in milliseconds. Default 300,000 (R-G12).
     pub window_ms: i64,
-    /// Distinct principals among those sessions. Default 1.
+    /// Distinct principals among those sessions for the window to be full at all. Default 1.
     pub principals_min: usize,
+    /// Distinct principals from which on the account as a whole is locked; with fewer only these principals are. Default
+    /// 2.
+    pub access_principals_min: usize,
+    /// The highest tier that is reached without a person. Default: access.
+    pub tier_max: Tier,
     /// How long a lock lasts, in milliseconds. Default 3,600,000.
     pub duration_ms: i64,
     /// Accounts that are never locked.
     pub exempt: BTreeSet<AccountId>,
+    /// Organisational units whose accounts are never locked.
+    pub exempt_units: BTreeSet<Arc<str>>,
+    /// Roles whose sessions are never ended by a sweep: names, with `*` for any characters.
+    pub exempt_roles: Vec<Arc<str>>,
     /// Locks at one time, at the most. Default 3.
     pub concurrent_max: usize,
     /// Locks begun within an hour, at the most. Default 5.
     pub hourly_max: usize,
     /// Locks at one time, as a share of the organisation's accounts, in percent. Default 10.
     pub share_percent_max: usize,
+    /// Accounts whose windows are full within [`Self::breaker_ms`], from which on each lock needs a person. Default 8.
+    pub breaker_accounts: usize,
+    /// The time over which the circuit breaker counts, in milliseconds. Default 600,000.
+    pub breaker_ms: i64,
+    /// Different people who must approve a lock. Default 0.
+    pub approvals: u8,
+    /// The same by organisational unit.
+    pub approvals_by_unit: BTreeMap<Arc<str>, u8>,
+    /// Times in which each lock needs at least one person.
+    pub maintenance: Vec<Maintenance>,
+    /// How long a lock waits for people, or for room, before it is refused, in milliseconds. Default 3,600,000.
+    pub wait_ms_max: i64,
+    /// The time between two comparisons of what is attached with what should be, in milliseconds. Default 60,000.
+    pub compare_ms: i64,
+    /// How long a lock may be attached without being seen to bite, in milliseconds. Default 600,000: attached is not yet
+    /// enforced, minutes can pass.
+    pub bite_ms_max: i64,
+}
+
+/// What a lock denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Sessions, and the ways around them, to the principals that broke the rules.
+    Principal,
+    /// The same to everybody in the account.
+    Access,
+    /// The channel of the agents as well.
+    Channel,
+}
+
+impl Tier {
+    /// All, from the mildest.
+    pub const ALL: [Self; 3] = [Self::Principal, Self::Access, Self::Channel];
+
+    /// Its name, as configuration and reports write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Principal => "principal",
+            Self::Access => "access",
+            Self::Channel => "channel",
+        }
+    }
+}
+
+/// Planned work, during which a rule may be broken by those who look after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintenance {
+    /// Its beginning.
+    pub from: Now,
+    /// Its end, not included.
+    pub until: Now,
+    /// The organisational units it is in; empty means all.
+    pub units: BTreeSet<Arc<str>>,
 }
 
 impl Default for QuarantineSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            mode: Mode::Observe,
+            units: BTreeSet::new(),
             sessions_min: 10,
             window_ms: 300_000,
             principals_min: 1,
+            access_principals_min: 2,
+            tier_max: Tier::Access,
             duration_ms: 3_600_000,
             exempt: BTreeSet::new(),
+            exempt_units: BTreeSet::new(),
+            exempt_roles: vec!["sessionwarden".into()],
             concurrent_max: 3,
             hourly_max: 5,
             share_percent_max: 10,
+            breaker_accounts: 8,
+            breaker_ms: 600_000,
+            approvals: 0,
+            approvals_by_unit: BTreeMap::new(),
+            maintenance: Vec::new(),
+            wait_ms_max: 3_600_000,
+            compare_ms: 60_000,
+            bite_ms_max: 600_000,
         }
+    }
+}
+
+impl QuarantineSettings {
+    /// How many different people must approve a lock of an account of this unit at this time.
+    pub fn approvals_needed(&self, unit: Option<&str>, now: Now) -> u8 {
+        let usual = unit.and_then(|unit| self.approvals_by_unit.get(unit)).copied().unwrap_or(self.approvals);
+        let here = |work: &&Maintenance| work.units.is_empty() || unit.is_some_and(|unit| work.units.contains(unit));
+        let planned = self.maintenance.iter().filter(here).any(|work| work.from <= now && now < work.until);
+        usual.max(u8::from(planned))
     }
 }
 
@@ -172,6 +272,9 @@ impl Default for Settings {
             log_wait_ms_max: 900_000,
             evidence_unknown_ms_max: 600_000,
             terminate_confirm_ms_max: 60_000,
+            escalate_critical_ms: 900_000,
+            escalate_high_ms: 3_600_000,
+            restore: BTreeSet::new(),
             allowed_regions: BTreeSet::new(),
             management_account: None,
             units: BTreeMap::new(),

@@ -1,22 +1,37 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::session::tests::support::{ACCOUNT, account, at, ids, key, now, principal};
+use crate::{
+    effect::Mode,
+    session::tests::support::{ACCOUNT, account, at, ids, key, now},
+};
 
-const ROOMY: Fleet = Fleet { accounts: 100, locked: 0, locked_last_hour: 0 };
+mod episodes;
+mod rules;
 
 fn counted(seconds: i64, session: usize) -> Counted {
     by(seconds, session, "ann")
 }
 
 fn by(seconds: i64, session: usize, name: &str) -> Counted {
-    let arn = if name.is_empty() { "".into() } else { principal(name).arn };
+    let arn = if name.is_empty() { "".into() } else { user(name) };
     let controls = BTreeSet::from(["SW-DOC-02".into()]);
-    Counted { at: at(seconds), session: key(&format!("ann-{session}")), principal: arn, controls }
+    Counted {
+        at: at(seconds),
+        session: key(&format!("ann-{session}")),
+        principal: arn,
+        controls,
+        severity: Severity::High,
+    }
+}
+
+fn user(name: &str) -> Arc<str> {
+    format!("arn:aws:iam::{ACCOUNT}:user/{name}").into()
 }
 
 fn enforcing() -> Settings {
-    Settings { mode: Mode::Enforce, ..Settings::default() }
+    let quarantine = QuarantineSettings { mode: Mode::Enforce, ..QuarantineSettings::default() };
+    Settings { mode: Mode::Enforce, quarantine, ..Settings::default() }
 }
 
 /// Counts sessions, each at its time.
@@ -24,7 +39,7 @@ fn fill(one: &mut Account, settings: &Settings, all: impl IntoIterator<Item = Co
     let mut effects = Vec::new();
     for counted in all {
         let seconds = (counted.at.0 - at(0).0) / 1_000;
-        effects = one.step(AccountInput::Counted(counted), now(seconds), settings, ROOMY);
+        effects = one.step(AccountInput::Counted(counted), now(seconds), settings);
     }
     effects
 }
@@ -39,31 +54,10 @@ fn crosses(all: &[Counted], settings: &Settings) -> bool {
     one.episode.is_some()
 }
 
-/// An account that is to be locked, at 90 s; its first reports are durable.
-fn locking() -> (Account, Settings) {
-    let (mut one, settings) = (fresh(), enforcing());
-    let effects = fill(&mut one, &settings, (0..10).map(|n| counted(n * 10, n as usize)));
-    assert_eq!(ids(&effects), [format!("incident/threshold/{ACCOUNT}/1"), format!("lock/{ACCOUNT}/1")]);
-    let done = effects.iter().map(|effect| effect.id().clone()).collect();
-    assert_eq!(calls(&one.step(AccountInput::Done(done), now(90), &settings, ROOMY)), ["lock"]);
-    (one, settings)
-}
-
-/// What is called and what is reported, by the beginnings of the ids.
+/// What is called, said and told, by the beginnings of the ids.
 fn calls(effects: &[Effect]) -> Vec<String> {
     let ending = format!("/{ACCOUNT}/");
     ids(effects).iter().map(|id| id.split(&ending).next().unwrap().to_owned()).collect()
-}
-
-// R-G11
-#[test]
-fn people_are_told_of_an_episode_once() {
-    let (mut one, settings) = (fresh(), Settings { notify: true, ..enforcing() });
-    let effects = fill(&mut one, &settings, (0..10).map(|n| counted(n * 10, n as usize)));
-    assert_eq!(calls(&effects), ["incident/threshold", "lock", "notify/incident/threshold"]);
-    let told = EffectId(format!("notify/incident/threshold/{ACCOUNT}/1").into());
-    let left = one.step(AccountInput::Done(vec![told]), now(90), &settings, ROOMY);
-    assert_eq!(calls(&left), ["incident/threshold", "lock"]);
 }
 
 // R-G12: ten sessions within 300 s; nine are not enough, and neither are ten in 300 s and more.
@@ -139,150 +133,6 @@ fn too_few_principals_do_not_fill_the_window() {
     settings.quarantine.principals_min = 0;
     let nobody: Vec<Counted> = (0..10).map(|n| by(n, n as usize, "")).collect();
     assert!(crosses(&nobody, &settings));
-}
-
-// I6, TH18: every refusal names its rule.
-#[test]
-fn refusals_name_their_rule() {
-    type Change = fn(&mut Settings, &mut Fleet);
-    let refused = |rule: &str| Decision::Refused(rule.into());
-    let rows: [(Change, Decision); 12] = [
-        (|_, _| {}, Decision::Lock),
-        (|s, _| s.quarantine.enabled = false, refused("quarantine.enabled = false")),
-        (|s, _| s.management_account = Some(account(ACCOUNT)), refused("the management account is never locked")),
-        (|s, _| s.quarantine.exempt = [account(ACCOUNT)].into(), refused("organization.exempt_accounts")),
-        (|s, _| s.quarantine.exempt = [account(1)].into(), Decision::Lock),
-        (|s, _| s.mode = Mode::Observe, Decision::Observed),
-        (|s, _| s.organization = false, Decision::Observed),
-        (|_, f| f.locked = 3, refused("quarantine.concurrent_max")),
-        (|_, f| f.locked_last_hour = 5, refused("quarantine.hourly_max")),
-        (|_, f| (f.locked, f.accounts) = (2, 30), Decision::Lock),
-        (|_, f| (f.locked, f.accounts) = (2, 29), refused("quarantine.share_max_percent")),
-        // The first lock of a small organisation is allowed.
-        (|_, f| f.accounts = 3, Decision::Lock),
-    ];
-    for (change, expected) in rows {
-        let (mut settings, mut fleet) = (enforcing(), ROOMY);
-        change(&mut settings, &mut fleet);
-        assert_eq!(decide(account(ACCOUNT), &settings, fleet), expected);
-    }
-    // An exempt account is refused in observe mode too, and a refusal is reported with its rule.
-    let mut settings = Settings::default();
-    settings.quarantine.exempt = [account(ACCOUNT)].into();
-    let effects = fill(&mut fresh(), &settings, (0..10).map(|n| counted(n, n as usize)));
-    assert_eq!(calls(&effects), ["incident/threshold", "quarantine"]);
-    let Effect::Report(Report::Remedy(remedy)) = &effects[1] else { panic!("{effects:?}") };
-    assert_eq!(remedy.result, RemedyResult::Refused("organization.exempt_accounts".into()));
-    assert_eq!(&*remedy.reason, "10 violating sessions by 1 principals inside the window");
-}
-
-// I6: without leave nothing is called, whatever happens.
-#[test]
-fn observing_never_locks() {
-    for settings in [Settings::default(), enforcing().without_organization()] {
-        let mut one = fresh();
-        for n in 0..200 {
-            let effects = fill(&mut one, &settings, [counted(n, n as usize)]);
-            let called = effects.iter().any(|e| matches!(e, Effect::Quarantine { .. } | Effect::Release { .. }));
-            assert!(!called, "{effects:?}");
-        }
-        assert_eq!(one.episode.as_ref().unwrap().decision, Decision::Observed);
-        assert_eq!(one.due_at(&settings), None);
-        let effects = one.step(AccountInput::Wake, now(201), &settings, ROOMY);
-        let Effect::Report(Report::Remedy(remedy)) = &effects[1] else { panic!("{effects:?}") };
-        assert_eq!((remedy.kind, &remedy.result), (RemedyKind::Quarantine, &RemedyResult::Planned));
-    }
-}
-
-// I7: locked, retried until it is confirmed, held for its time, and released.
-#[test]
-fn an_account_is_locked_and_released_at_its_deadline() {
-    let (mut one, settings) = locking();
-    let step = |one: &mut Account, input, seconds| calls(&one.step(input, now(seconds), &settings, ROOMY));
-    let nothing: [&str; 0] = [];
-    assert_eq!(one.due_at(&settings), Some(now(90)));
-    let failed = || RemedyResult::Failed("ConcurrentModificationException".into());
-    assert_eq!(step(&mut one, AccountInput::LockTried(failed()), 90), nothing);
-    assert_eq!((one.due_at(&settings), one.episode.as_ref().unwrap().failure.is_some()), (Some(now(92)), true));
-    assert_eq!(step(&mut one, AccountInput::Wake, 91), nothing);
-    assert_eq!(step(&mut one, AccountInput::Wake, 92), ["lock"]);
-    assert_eq!(step(&mut one, AccountInput::LockTried(RemedyResult::Done), 92), ["quarantine"]);
-    assert_eq!(one.episode.as_ref().unwrap().failure, None);
-    assert_eq!(one.due_at(&settings), Some(now(92 + 3_600)));
-    // More violations while it is locked open no second episode.
-    for n in 0..30 {
-        assert_eq!(step(&mut one, AccountInput::Counted(counted(100 + n, 100 + n as usize)), 130), ["quarantine"]);
-    }
-    let done = vec![EffectId(format!("quarantine/{ACCOUNT}/1").into())];
-    assert_eq!(step(&mut one, AccountInput::Done(done), 130), nothing);
-    assert_eq!(step(&mut one, AccountInput::Wake, 92 + 3_599), nothing);
-    assert_eq!(step(&mut one, AccountInput::Wake, 92 + 3_600), ["unlock"]);
-    assert_eq!(step(&mut one, AccountInput::ReleaseTried(failed()), 3_692), nothing);
-    assert_eq!(
-        (step(&mut one, AccountInput::Wake, 3_694), one.due_at(&settings)),
-        (vec!["unlock".into()], Some(now(3_694)))
-    );
-    assert_eq!(step(&mut one, AccountInput::ReleaseTried(RemedyResult::Unneeded), 3_694), ["release"]);
-    let done = vec![EffectId(format!("release/{ACCOUNT}/1").into())];
-    assert_eq!(step(&mut one, AccountInput::Done(done), 3_694), nothing);
-    assert_eq!((one.due_at(&settings), one.episode.as_ref().unwrap().holds()), (None, false));
-    let phase = one.episode.as_ref().unwrap().phase(now(4_000), &settings.quarantine);
-    assert_eq!(phase, EpisodePhase::Released);
-}
-
-// I7: a lock that cannot be had, and a lock that cannot be undone, are each escalated once.
-#[test]
-fn what_cannot_be_confirmed_is_escalated() {
-    let (mut one, settings) = locking();
-    let failed = || RemedyResult::Failed("access denied".into());
-    one.step(AccountInput::LockTried(failed()), now(149), &settings, ROOMY);
-    let effects = one.step(AccountInput::Wake, now(150), &settings, ROOMY);
-    assert_eq!(calls(&effects), ["incident/lock-failed"]);
-    let Effect::Report(Report::Incident(incident)) = &effects[0] else { panic!("{effects:?}") };
-    assert_eq!(&*incident.title, "Account 111122223333 could not be locked: access denied");
-    let done = effects.iter().map(|effect| effect.id().clone()).collect();
-    assert_eq!(calls(&one.step(AccountInput::Done(done), now(151), &settings, ROOMY)), ["lock"]);
-    one.step(AccountInput::LockTried(RemedyResult::Done), now(151), &settings, ROOMY);
-    let deadline = 151 + 3_600;
-    one.step(AccountInput::ReleaseTried(failed()), now(deadline + 58), &settings, ROOMY);
-    let effects = one.step(AccountInput::Wake, now(deadline + 60), &settings, ROOMY);
-    assert_eq!(calls(&effects), ["incident/release-failed", "quarantine", "unlock"]);
-}
-
-/// Calling an attempt done does not end the attempts.
-#[test]
-fn an_attempt_is_not_a_lock() {
-    let (mut one, settings) = locking();
-    let ids = ["lock", "unlock"].map(|kind| EffectId(format!("{kind}/{ACCOUNT}/1").into()));
-    assert_eq!(calls(&one.step(AccountInput::Done(ids.into()), now(95), &settings, ROOMY)), ["lock"]);
-    // What somebody else has done, or an earlier episode, is not taken for ours.
-    let ids = [format!("incident/threshold/{ACCOUNT}/2"), "x".into()].map(|id| EffectId(id.into()));
-    one.step(AccountInput::Done(ids.into()), now(95), &settings, ROOMY);
-    assert_eq!(one.done.len(), 1);
-}
-
-// I7: a late answer about an earlier episode does not end this one.
-#[test]
-fn what_is_not_locked_is_not_released() {
-    let (mut one, settings) = locking();
-    let effects = one.step(AccountInput::ReleaseTried(RemedyResult::Done), now(95), &settings, ROOMY);
-    assert_eq!((calls(&effects), one.episode.unwrap().holds()), (vec!["lock".to_owned()], true));
-}
-
-// I5, I7: a second episode needs sessions that began after the first was over.
-#[test]
-fn a_second_episode_needs_fresh_sessions() {
-    let (mut one, settings) = locking();
-    one.step(AccountInput::LockTried(RemedyResult::Done), now(92), &settings, ROOMY);
-    fill(&mut one, &settings, (0..20).map(|n| counted(3_680, 100 + n)));
-    one.step(AccountInput::ReleaseTried(RemedyResult::Done), now(3_700), &settings, ROOMY);
-    assert_eq!(one.episode.as_ref().unwrap().number, 1);
-    fill(&mut one, &settings, (0..9).map(|n| counted(3_701, 200 + n)));
-    assert_eq!(one.episode.as_ref().unwrap().number, 1);
-    let effects = fill(&mut one, &settings, [counted(3_702, 209)]);
-    let episode = one.episode.as_ref().unwrap();
-    assert_eq!((episode.number, episode.sessions, episode.crossed_at), (2, 10, at(3_702)));
-    assert_eq!(ids(&effects), [format!("incident/threshold/{ACCOUNT}/2"), format!("lock/{ACCOUNT}/2")]);
 }
 
 // I5: only so many sessions are kept, and never fewer than the threshold needs.

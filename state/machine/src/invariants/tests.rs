@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::{
-    account::{AccountInput, Episode, Fleet},
-    effect::{Counted, RemedyResult},
+    account::{AccountInput, Episode},
+    effect::{Counted, RemedyResult, Severity},
     ids::EffectId,
+    register::Entry,
     session::{Input, Waived, tests::support::*},
+    settings::QuarantineSettings,
 };
 
 /// The ids of what does not hold, with the due time that the session itself wants.
@@ -125,12 +127,20 @@ fn i16_a_waiver_does_not_work_after_its_end() {
 }
 
 fn locked() -> (Account, Settings) {
-    let settings = Settings { mode: Mode::Enforce, ..Settings::default() };
+    let quarantine = QuarantineSettings { mode: Mode::Enforce, ..QuarantineSettings::default() };
+    let settings = Settings { mode: Mode::Enforce, quarantine, ..Settings::default() };
     let mut one = Account::new(account(ACCOUNT));
     for n in 0..10 {
-        let counted = Counted { at: at(n), session: key(&n.to_string()), principal: "p".into(), controls: [].into() };
-        one.step(AccountInput::Counted(counted), now(n), &settings, Fleet { accounts: 100, ..Fleet::default() });
+        let counted = Counted {
+            at: at(n),
+            session: key(&n.to_string()),
+            principal: principal("ann").arn,
+            controls: [].into(),
+            severity: Severity::High,
+        };
+        one.step(AccountInput::Counted(counted), now(n), &settings);
     }
+    one.step(AccountInput::Granted { episode: 1 }, now(10), &settings);
     assert_eq!(check_account(&one, &settings), []);
     (one, settings)
 }
@@ -153,18 +163,36 @@ fn i5_and_i6_a_lock_needs_the_threshold_and_an_account_that_may_be_locked() {
     settings.quarantine.exempt.clear();
     settings.management_account = Some(account(ACCOUNT));
     assert_eq!(ids_of(&check_account(&one, &settings)), ["I6"]);
+    settings.management_account = None;
+    assert_eq!(ids_of(&check_account(&change(&one, |episode| episode.approvals_needed = 1), &settings)), ["I6"]);
+    let unasked = change(&one, |episode| episode.asked_at = None);
+    assert_eq!(ids_of(&check_account(&unasked, &settings)), ["I6"]);
 }
 
 // I7
 #[test]
-fn i7_a_lock_needs_an_end_and_sessions_that_caused_it() {
+fn i7_a_lock_needs_a_grant_and_an_end_after_it() {
     let (one, settings) = locked();
-    let due = |one: &Account| one.due_at(&settings);
-    assert!(due(&one).is_some());
+    assert!(one.due_at(now(11), &settings).is_some());
     let early = change(&one, |episode| episode.released_at = Some(now(1)));
     assert_eq!(ids_of(&check_account(&early, &settings)), ["I7"]);
-    let backwards = change(&one, |episode| (episode.locked_at, episode.released_at) = (Some(now(9)), Some(now(8))));
-    assert_eq!(ids_of(&check_account(&backwards, &settings)), ["I7"]);
-    let sound = change(&one, |episode| (episode.locked_at, episode.released_at) = (Some(now(9)), Some(now(10))));
+    let ungranted = change(&one, |episode| (episode.locked_at, episode.granted_at) = (Some(now(9)), None));
+    assert_eq!(ids_of(&check_account(&ungranted, &settings)), ["I7"]);
+    let sound = change(&one, |episode| (episode.locked_at, episode.released_at) = (Some(now(11)), Some(now(12))));
     assert_eq!(check_account(&sound, &settings), []);
+}
+
+// I6
+#[test]
+fn i6_the_register_keeps_the_caps() {
+    let settings = locked().1;
+    let entry = Entry { granted_at: Some(now(1)), ..Entry::new(1, Severity::High, 10, now(0)) };
+    let with = |count: u64| Register {
+        entries: (1..=count).map(|number| (account(number), entry.clone())).collect(),
+        ..Register::default()
+    };
+    assert_eq!(check_register(&with(3), &settings), []);
+    assert_eq!(ids_of(&check_register(&with(4), &settings)), ["I6"]);
+    let hourly = Register { grants: vec![now(1); 6], ..Register::default() };
+    assert_eq!(ids_of(&check_register(&hourly, &settings)), ["I6"]);
 }

@@ -216,6 +216,7 @@ impl Session {
             Some(("notify", told)) => self.keeps(told),
             Some(("activity", event)) => self.marks().any(|(_, mark)| EventId::parse(event) == Some(mark.event)),
             Some(("finding", control)) => self.violates(control),
+            Some(("conclude", cause)) => want::PASSING.contains(&cause),
             Some(("incident", cause)) => want::CAUSES.contains(&cause) || self.violates(cause),
             Some((kind, rest)) => kind == "terminate" && rest == "planned",
             None => matches!(id, "count" | "verdict") || (id == "terminate" && self.end_confirmed()),

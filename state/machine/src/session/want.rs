@@ -7,7 +7,7 @@ use crate::{
     compliance::Tri,
     effect::{
         Activity, ActivityKind, Counted, Effect, EvidenceNote, Finding, IncidentNote, Mode, Remedy, RemedyKind,
-        RemedyResult, Report, Response, Severity, announce,
+        RemedyResult, Report, Response, Severity, announce, conclude,
     },
     ids::{EffectId, EventTime, Now},
     settings::Settings,
@@ -16,6 +16,8 @@ use crate::{
 /// What a session's incidents are about, beside controls.
 pub(super) const CAUSES: [&str; 5] =
     ["log-missing", "log-missing/resolved", "log-suspect", "termination-unconfirmed", "evidence-unknown"];
+/// Those of them whose causes can pass, so that they are over by themselves. A log that is late says so itself.
+pub(super) const PASSING: [&str; 2] = ["termination-unconfirmed", "evidence-unknown"];
 const UNKNOWN_LOG: &str = "Whether the session's log arrived could not be found out for too long";
 /// How many kinds of evidence an incident names in its title.
 const NAMED_MAX: usize = 3;
@@ -47,6 +49,8 @@ impl Session {
         if settings.notify {
             announce(&mut effects);
         }
+        let passing = PASSING.map(|cause| self.incident_id(cause));
+        conclude(&mut effects, passing.iter().filter(|id| self.is_done(id)));
         if self.done.is_some() {
             effects.retain(|effect| !self.is_done(effect.id()));
         }
@@ -154,6 +158,7 @@ impl Session {
             session: self.key.clone(),
             principal: self.principal().arn,
             controls: counting().map(|(control, _)| Arc::clone(control)).collect(),
+            severity: counting().map(|(_, found)| found.severity).max()?,
         })
     }
 

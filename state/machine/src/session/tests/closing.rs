@@ -85,7 +85,8 @@ fn an_unconfirmed_termination_opens_an_incident() {
     assert_eq!(step(&mut desk, &mut one, terminate(62, 9), 62), ["incident/termination-unconfirmed/*"]);
     done(&mut desk, &mut one, 62);
     assert_eq!(step(&mut desk, &mut one, alive(66, &GOOD), 66), ["terminate/*"]);
-    assert_eq!(step(&mut desk, &mut one, ended(70, 68), 70), ["count/*", "terminate/*", "verdict/*"]);
+    let effects = step(&mut desk, &mut one, ended(70, 68), 70);
+    assert_eq!(effects, ["conclude/termination-unconfirmed/*", "count/*", "terminate/*", "verdict/*"]);
 }
 
 // I5: in enforce mode a session counts when AWS confirms its end, not when an event reports it.

@@ -1,0 +1,476 @@
+//! One time that an account's window was full: facts, from which the phase follows.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{AccountInput, Crossing, Decision, Swept, Tried, tier_for};
+use crate::{
+    effect::{Counted, Severity},
+    ids::{EventTime, Now, SessionKey},
+    settings::{QuarantineSettings, Tier},
+};
+
+/// The wait after the first attempt that failed, in milliseconds; it doubles with each further one.
+pub const RETRY_MS: i64 = 2_000;
+/// The longest wait between two attempts, in milliseconds.
+pub const RETRY_MS_MAX: i64 = 60_000;
+/// How many sweeps in a row have to find nothing.
+pub const CLEAN_PASSES: u32 = 2;
+/// How many swept sessions, and how many sessions of the window, are kept by name.
+pub const NAMED_MAX: usize = 64;
+
+/// Something that a person did, with the reason given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// Who: the ARN of the caller, or the name of the user of the machine.
+    pub who: Arc<str>,
+    /// Why; may be empty.
+    pub reason: Arc<str>,
+    /// When.
+    pub at: Now,
+}
+
+/// A lock that was seen to be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// What it denies.
+    pub tier: Tier,
+    /// When it was seen.
+    pub at: Now,
+}
+
+/// One time that an account's window was full, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Episode {
+    /// Its number within the account, from 1.
+    pub number: u32,
+    /// When the window was full, event time.
+    pub crossed_at: EventTime,
+    /// Sessions up to this time have been answered, event time.
+    pub counted_until: EventTime,
+    /// How many sessions were in it.
+    pub sessions: usize,
+    /// The first of them, at most [`NAMED_MAX`].
+    pub named: BTreeSet<SessionKey>,
+    /// The principals among them.
+    pub principals: BTreeSet<Arc<str>>,
+    /// The controls that they violated.
+    pub controls: BTreeSet<Arc<str>>,
+    /// The worst of them.
+    pub severity: Severity,
+    /// What the lock is to deny.
+    pub tier: Tier,
+    /// A higher tier that waits for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raise: Option<Tier>,
+    /// What was decided.
+    pub decision: Decision,
+    /// When that was decided.
+    pub decided_at: Now,
+    /// How many different people must approve.
+    pub approvals_needed: u8,
+    /// Who has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Act>,
+    /// Who said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Act>,
+    /// When the register was first asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Now>,
+    /// Why the register has not granted the lock yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Arc<str>>,
+    /// When the register granted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted_at: Option<Now>,
+    /// When the lock was first seen to be attached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked_at: Option<Now>,
+    /// What is attached now, as last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached: Option<Attached>,
+    /// When somebody else's change of it was seen, and not yet put right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drifted_at: Option<Now>,
+    /// How often that happened.
+    pub drifts: u32,
+    /// When it was first seen to bite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bites_at: Option<Now>,
+    /// The last sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swept_at: Option<Now>,
+    /// How many sweeps there were.
+    pub sweeps: u32,
+    /// How many in a row found nothing, since it bites.
+    pub clean_passes: u32,
+    /// Sessions that sweeps ended, at most [`NAMED_MAX`].
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub swept: BTreeSet<SessionKey>,
+    /// Who asked for its end before the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Act>,
+    /// When its end was confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<Now>,
+    /// The last attempt to attach or detach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried_at: Option<Now>,
+    /// How many attempts in a row failed.
+    pub failures: u32,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Arc<str>>,
+    /// The last attempt failed for a reason that no repetition changes.
+    pub hopeless: bool,
+}
+
+impl Default for Episode {
+    /// One of which nothing is known.
+    fn default() -> Self {
+        Self {
+            number: 0,
+            crossed_at: EventTime(0),
+            counted_until: EventTime(0),
+            sessions: 0,
+            named: BTreeSet::new(),
+            principals: BTreeSet::new(),
+            controls: BTreeSet::new(),
+            severity: Severity::High,
+            tier: Tier::Access,
+            raise: None,
+            decision: Decision::Observed,
+            decided_at: Now(0),
+            approvals_needed: 0,
+            approvals: Vec::new(),
+            denied: None,
+            asked_at: None,
+            waits_for: None,
+            granted_at: None,
+            locked_at: None,
+            attached: None,
+            drifted_at: None,
+            drifts: 0,
+            bites_at: None,
+            swept_at: None,
+            sweeps: 0,
+            clean_passes: 0,
+            swept: BTreeSet::new(),
+            release: None,
+            released_at: None,
+            tried_at: None,
+            failures: 0,
+            failure: None,
+            hopeless: false,
+        }
+    }
+}
+
+/// Where an episode stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EpisodePhase {
+    /// Observe mode: it is said what would be done.
+    Observed,
+    /// A rule, or a person, refused it.
+    Refused,
+    /// People have to approve it.
+    Proposed,
+    /// It waits for the register, which keeps the caps of the organisation.
+    Approved,
+    /// The lock is being attached.
+    Attaching,
+    /// It is attached; sessions that run are ended, until it bites and two passes find none.
+    Sweeping,
+    /// It holds.
+    Enforced,
+    /// Somebody else changed it, and it is put back.
+    Drifted,
+    /// It is being detached.
+    Releasing,
+    /// It is over.
+    Released,
+    /// It cannot be had, or cannot be ended: a person has to help. It is tried again all the same.
+    Escalated,
+}
+
+impl EpisodePhase {
+    /// Its name, as reports and tables write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Refused => "refused",
+            Self::Proposed => "proposed",
+            Self::Approved => "approved",
+            Self::Attaching => "attaching",
+            Self::Sweeping => "sweeping",
+            Self::Enforced => "enforced",
+            Self::Drifted => "drifted",
+            Self::Releasing => "releasing",
+            Self::Released => "released",
+            Self::Escalated => "escalated",
+        }
+    }
+}
+
+impl Episode {
+    /// Where it stands.
+    pub fn phase(&self, now: Now, settings: &QuarantineSettings) -> EpisodePhase {
+        let course = self.course(now, settings);
+        let calls = matches!(course, EpisodePhase::Attaching | EpisodePhase::Releasing | EpisodePhase::Drifted);
+        let stuck = calls && (self.hopeless || self.overdue_since(now, settings).is_some());
+        let unproven = course == EpisodePhase::Sweeping && self.unbitten(now, settings);
+        if stuck || unproven { EpisodePhase::Escalated } else { course }
+    }
+
+    /// Where it stands, whether or not it gets on.
+    pub(super) fn course(&self, now: Now, settings: &QuarantineSettings) -> EpisodePhase {
+        match &self.decision {
+            Decision::Observed => return EpisodePhase::Observed,
+            Decision::Refused(_) => return EpisodePhase::Refused,
+            Decision::Lock => {}
+        }
+        if self.released_at.is_some() {
+            return EpisodePhase::Released;
+        }
+        if self.ends_at(settings).is_some_and(|at| now >= at) {
+            return EpisodePhase::Releasing;
+        }
+        if !self.approved() {
+            return EpisodePhase::Proposed;
+        }
+        if self.granted_at.is_none() {
+            return EpisodePhase::Approved;
+        }
+        match self.attached {
+            _ if self.drifted_at.is_some() => EpisodePhase::Drifted,
+            Some(attached) if attached.tier == self.tier => {
+                if self.settled() {
+                    EpisodePhase::Enforced
+                } else {
+                    EpisodePhase::Sweeping
+                }
+            }
+            Some(_) | None => EpisodePhase::Attaching,
+        }
+    }
+
+    /// Enough different people approved.
+    pub fn approved(&self) -> bool {
+        let people: BTreeSet<&Arc<str>> = self.approvals.iter().map(|act| &act.who).collect();
+        people.len() >= usize::from(self.approvals_needed)
+    }
+
+    /// It bites, and no session runs that it would deny.
+    pub(super) fn settled(&self) -> bool {
+        self.bites_at.is_some() && self.clean_passes >= CLEAN_PASSES
+    }
+
+    /// When the lock ends: at its deadline or, where a person asked for it, before. `None` while it is not granted. What
+    /// was granted may have been attached by an attempt whose answer was lost, and ends like any other.
+    pub fn ends_at(&self, settings: &QuarantineSettings) -> Option<Now> {
+        let asked = self.release.as_ref().map(|act| act.at);
+        let deadline = self.attached.map(|attached| attached.at).or(self.locked_at).or(self.granted_at);
+        let deadline = deadline.map(|at| at.plus_ms(settings.duration_ms));
+        match (asked, deadline) {
+            (Some(asked), Some(deadline)) => Some(asked.min(deadline)),
+            (asked, deadline) => asked.or(deadline),
+        }
+    }
+
+    /// Since when it could not be attached or detached, where that is too long (I7).
+    pub(super) fn overdue_since(&self, now: Now, settings: &QuarantineSettings) -> Option<Now> {
+        let since = match self.course(now, settings) {
+            EpisodePhase::Attaching | EpisodePhase::Drifted => self.drifted_at.or(self.granted_at)?,
+            EpisodePhase::Releasing => self.ends_at(settings)?,
+            EpisodePhase::Observed
+            | EpisodePhase::Refused
+            | EpisodePhase::Proposed
+            | EpisodePhase::Approved
+            | EpisodePhase::Sweeping
+            | EpisodePhase::Enforced
+            | EpisodePhase::Released
+            | EpisodePhase::Escalated => return None,
+        };
+        (now >= since.plus_ms(super::UNCONFIRMED_MS_MAX)).then_some(since)
+    }
+
+    /// It is attached and was not seen to bite, or sessions go on under it, for too long.
+    pub(super) fn unbitten(&self, now: Now, settings: &QuarantineSettings) -> bool {
+        self.attached.is_some_and(|attached| now >= attached.at.plus_ms(settings.bite_ms_max)) && !self.settled()
+    }
+
+    /// When the next attempt to attach or detach may be made.
+    pub(super) fn rests_until(&self) -> Option<Now> {
+        let wait_ms = RETRY_MS.saturating_mul(1 << self.failures.saturating_sub(1).min(5)).min(RETRY_MS_MAX);
+        let wait_ms = if self.hopeless { RETRY_MS_MAX } else { wait_ms };
+        self.tried_at.filter(|_| self.failures > 0).map(|at| at.plus_ms(wait_ms))
+    }
+
+    /// Sessions up to this time belong to this episode: until the lock ended, or would have ended.
+    pub(super) fn quiet_until(&self, settings: &QuarantineSettings) -> EventTime {
+        match self.released_at {
+            Some(at) => at.as_event_time(),
+            None => self.crossed_at.plus_ms(settings.duration_ms),
+        }
+    }
+
+    /// The account is locked, or about to be.
+    pub fn holds(&self) -> bool {
+        self.decision == Decision::Lock && self.released_at.is_none()
+    }
+
+    /// Why it came to be, in words.
+    pub fn reason(&self) -> String {
+        format!("{} violating sessions by {} principals inside the window", self.sessions, self.principals.len())
+    }
+
+    /// Takes in what is new about a lock that holds or is about to.
+    pub(super) fn absorb(&mut self, input: AccountInput, now: Now, settings: &QuarantineSettings) {
+        match input {
+            AccountInput::Approved(act) => self.approve(act),
+            AccountInput::Denied(act) | AccountInput::ReleaseAsked(act) => self.end(act),
+            AccountInput::Granted { episode } if episode == self.number && self.asked_at.is_some() => {
+                self.granted_at.get_or_insert(now);
+                self.waits_for = None;
+            }
+            AccountInput::Waits { episode, rule } if episode == self.number && self.granted_at.is_none() => {
+                self.waits_for = Some(rule);
+            }
+            AccountInput::LockTried(tier, tried) => {
+                if self.tried(tried, now) {
+                    self.locked_at.get_or_insert(now);
+                    self.attached = Some(Attached { tier, at: now });
+                    (self.drifted_at, self.bites_at, self.clean_passes) = (None, None, 0);
+                }
+            }
+            // What is not to end yet was not released: that is an answer about an earlier episode.
+            AccountInput::ReleaseTried(tried) => {
+                if self.ends_at(settings).is_some_and(|at| now >= at) && self.tried(tried, now) {
+                    self.released_at = Some(now);
+                }
+            }
+            AccountInput::Swept(swept) => self.sweep(swept, now),
+            AccountInput::Seen { tier, since } => {
+                if let Some(attached) = self.attached
+                    && attached.at < since
+                    && tier != Some(attached.tier)
+                    && self.drifted_at.is_none()
+                {
+                    self.drifted_at = Some(now);
+                    self.drifts += 1;
+                }
+            }
+            AccountInput::Granted { .. }
+            | AccountInput::Waits { .. }
+            | AccountInput::Counted(_)
+            | AccountInput::Done(_)
+            | AccountInput::Wake => {}
+        }
+    }
+
+    fn approve(&mut self, act: Act) {
+        if let (true, Some(tier)) = (self.granted_at.is_some(), self.raise) {
+            (self.tier, self.raise) = (tier, None);
+        }
+        if !self.approvals.iter().any(|known| known.who == act.who) {
+            self.approvals.push(act);
+        }
+    }
+
+    /// A person wants no lock: before it was granted that is a refusal, later a release.
+    fn end(&mut self, act: Act) {
+        if self.granted_at.is_none() {
+            self.decision = Decision::Refused(format!("{} said no", act.who).into());
+            self.denied = Some(act);
+        } else if self.release.is_none() {
+            self.release = Some(act);
+        }
+    }
+
+    /// Notes an attempt; tells whether it succeeded.
+    fn tried(&mut self, tried: Tried, now: Now) -> bool {
+        self.tried_at = Some(now);
+        (self.failure, self.hopeless) = match tried {
+            Tried::Done => {
+                self.failures = 0;
+                (None, false)
+            }
+            Tried::Again(why) => {
+                self.failures += 1;
+                (Some(why), false)
+            }
+            Tried::Hopeless(why) => {
+                self.failures += 1;
+                (Some(why), true)
+            }
+        };
+        self.failure.is_none()
+    }
+
+    fn sweep(&mut self, swept: Swept, now: Now) {
+        self.swept_at = Some(now);
+        self.sweeps += 1;
+        if swept.bites == Some(true) {
+            self.bites_at.get_or_insert(now);
+        }
+        let clean = swept.ended.is_empty() && swept.left == 0 && swept.silent == 0;
+        self.clean_passes = if clean && self.bites_at.is_some() { self.clean_passes + 1 } else { 0 };
+        for session in swept.ended {
+            if self.swept.len() < NAMED_MAX {
+                self.swept.insert(session);
+            }
+        }
+    }
+
+    /// Whether the lock answers a session already: it fills no further window.
+    pub(super) fn covers(&self, one: &Counted) -> bool {
+        if one.at <= self.counted_until {
+            return true;
+        }
+        // Until it bites, sessions go on in spite of it.
+        match self.tier {
+            Tier::Principal => self.principals.contains(&one.principal),
+            Tier::Access | Tier::Channel => self.bites_at.is_none_or(|at| one.at <= at.as_event_time()),
+        }
+    }
+
+    /// The window is full again, with sessions that the lock does not answer: more principals, or the next tier. What
+    /// needs people waits for them.
+    pub(super) fn grow(&mut self, crossing: &Crossing, now: Now, rules: &QuarantineSettings) {
+        self.counted_until = crossing.at;
+        let mut principals = self.principals.clone();
+        principals.extend(crossing.principals.iter().cloned());
+        let wanted = match self.tier {
+            Tier::Principal => tier_for(&principals, rules).unwrap_or(Tier::Access),
+            Tier::Access | Tier::Channel => Tier::Channel,
+        };
+        if self.granted_at.is_none() {
+            (self.tier, self.principals) = (wanted.min(rules.tier_max.max(self.tier)), principals);
+        } else if wanted > self.tier && (self.approvals_needed > 0 || wanted > rules.tier_max) {
+            self.raise = Some(wanted);
+        } else {
+            if wanted == self.tier && self.tier == Tier::Principal {
+                // The same tier for more principals is attached anew.
+                self.drifted_at = Some(now);
+            }
+            (self.tier, self.principals) = (wanted, principals);
+        }
+    }
+
+    /// What has waited for too long is not locked any more.
+    pub(super) fn give_up(&mut self, now: Now, settings: &QuarantineSettings) {
+        if self.granted_at.is_some() || now < self.decided_at.plus_ms(settings.wait_ms_max) {
+            return;
+        }
+        let rule = match (&self.waits_for, self.approved()) {
+            (_, false) => "quarantine.approvals: nobody approved it in time".into(),
+            (Some(rule), true) => format!("{rule}: it had to wait for too long"),
+            (None, true) => "quarantine.wait_seconds_max: it had to wait for too long".into(),
+        };
+        self.decision = Decision::Refused(rule.into());
+    }
+}
