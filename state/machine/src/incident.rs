@@ -1,7 +1,9 @@
 //! What happens outside sessions: other ways in, and changes of the things that sessions and the guardrail rest on.
 //! One incident for each cause, however many events it has.
 
+mod case;
 mod forgotten;
+mod restore;
 
 use std::{
     borrow::Cow,
@@ -12,15 +14,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    account::Act,
     compliance::EventFacts,
     decode::{Observation, What},
     effect::{Effect, EvidenceNote, Finding, IncidentNote, Report, Response, Severity, announce},
-    ids::{AccountId, EffectId, EventTime, Names, SessionKey, Thing},
+    ids::{AccountId, EffectId, EventTime, Names, Now, SessionKey, Thing},
     session::{Mark, Rules, clip, principal, thing, thing_id},
     settings::Settings,
 };
 
+pub use case::{IncidentInput, IncidentPhase, Resolution};
 pub use forgotten::FORGOTTEN;
+pub use restore::{Restore, Restoring};
 
 /// One cause that somebody has to look at: a control violated by events of one kind on one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +67,24 @@ pub struct Incident {
     /// What it rests on, where that is not the first event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidenceNote>,
+    /// What another subject has told of it, where that opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<IncidentNote>,
+    /// When it was first heard of.
+    #[serde(default)]
+    pub heard_at: Now,
+    /// Who looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Act>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Resolution>,
+    /// How often it was opened again.
+    #[serde(default)]
+    pub round: u32,
+    /// Attempts to put the change back.
+    #[serde(default)]
+    pub restoring: Restoring,
 }
 
 /// The incidents that one event opens or adds to, by cause. Empty for session calls and for what no control forbids.
@@ -117,6 +140,12 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
                 done: BTreeSet::new(),
                 session: None,
                 evidence: Vec::new(),
+                note: None,
+                heard_at: Now(0),
+                acknowledged: None,
+                resolved: None,
+                round: 0,
+                restoring: Restoring::default(),
             },
         );
     }
@@ -154,51 +183,68 @@ impl Incident {
     }
 
     /// Everything the facts ask for that is not yet durable.
-    pub fn wanted(&self, settings: &Settings) -> Vec<Effect> {
-        let finding_id = EffectId(format!("finding/{}", self.cause).into());
-        let evidence = if self.evidence.is_empty() { vec![self.first_event()] } else { self.evidence.clone() };
-        let (mut effects, mut findings) = (Vec::new(), Vec::new());
-        if self.session.is_none() {
-            findings.push(finding_id.clone());
-            effects.push(Effect::Report(Report::Finding(Box::new(Finding {
-                id: finding_id,
-                control: Arc::clone(&self.control),
-                title: Arc::clone(&self.title),
-                severity: self.severity,
-                requirements: self.requirements.clone(),
-                techniques: self.techniques.clone(),
-                policy: Arc::clone(&self.policy),
-                account: self.account,
-                region: Arc::clone(&self.region),
-                session: None,
-                target: Arc::clone(&self.target),
-                principal: self.first.principal.clone(),
-                since: self.first.at,
-                event: Some(self.first.event),
-                evidence: evidence.clone(),
-                mode: settings.mode,
-            }))));
+    pub fn wanted(&self, now: Now, settings: &Settings) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.note.is_none() {
+            if self.session.is_none() {
+                effects.push(Effect::Report(Report::Finding(Box::new(self.finding(settings)))));
+            }
+            if self.response != Response::Report {
+                effects.push(Effect::Report(Report::Incident(Box::new(self.note()))));
+            }
+            if settings.notify {
+                announce(&mut effects);
+            }
         }
-        if self.response != Response::Report {
-            effects.push(Effect::Report(Report::Incident(Box::new(IncidentNote {
-                id: EffectId(format!("incident/{}", self.cause).into()),
-                title: Arc::clone(&self.title),
-                cause: Arc::clone(&self.control),
-                severity: self.severity,
-                account: self.account,
-                region: Arc::clone(&self.region),
-                session: self.session.clone(),
-                opened: self.first.at,
-                resolved: None,
-                evidence,
-                findings,
-            }))));
-        }
-        if settings.notify {
-            announce(&mut effects);
-        }
+        effects.extend(self.afterwards(now, settings));
         effects.retain(|effect| !self.done.contains(effect.id()));
         effects
+    }
+
+    fn finding_id(&self) -> EffectId {
+        EffectId(format!("finding/{}", self.cause).into())
+    }
+
+    fn finding(&self, settings: &Settings) -> Finding {
+        Finding {
+            id: self.finding_id(),
+            control: Arc::clone(&self.control),
+            title: Arc::clone(&self.title),
+            severity: self.severity,
+            requirements: self.requirements.clone(),
+            techniques: self.techniques.clone(),
+            policy: Arc::clone(&self.policy),
+            account: self.account,
+            region: Arc::clone(&self.region),
+            session: None,
+            target: Arc::clone(&self.target),
+            principal: self.first.principal.clone(),
+            since: self.first.at,
+            event: Some(self.first.event),
+            evidence: self.evidence_notes(),
+            mode: settings.mode,
+        }
+    }
+
+    /// What an event's incident says.
+    fn event_note(&self) -> IncidentNote {
+        IncidentNote {
+            id: EffectId(format!("incident/{}", self.cause).into()),
+            title: Arc::clone(&self.title),
+            cause: Arc::clone(&self.control),
+            severity: self.severity,
+            account: self.account,
+            region: Arc::clone(&self.region),
+            session: self.session.clone(),
+            opened: self.first.at,
+            resolved: None,
+            evidence: self.evidence_notes(),
+            findings: if self.session.is_none() { vec![self.finding_id()] } else { Vec::new() },
+        }
+    }
+
+    fn evidence_notes(&self) -> Vec<EvidenceNote> {
+        if self.evidence.is_empty() { vec![self.first_event()] } else { self.evidence.clone() }
     }
 
     fn first_event(&self) -> EvidenceNote {

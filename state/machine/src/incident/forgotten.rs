@@ -62,6 +62,12 @@ impl Incident {
             done: BTreeSet::new(),
             session: Some(key.clone()),
             evidence,
+            note: None,
+            heard_at: Now(0),
+            acknowledged: None,
+            resolved: None,
+            round: 0,
+            restoring: super::Restoring::default(),
         })
     }
 }

@@ -6,8 +6,10 @@ use crate::{
     decode::{Decoded, Decoder},
     effect::Mode,
     ids::ThingKind as K,
-    session::tests::support::{ACCOUNT, Desk, at, ids, with_waivers},
+    session::tests::support::{ACCOUNT, Desk, at, ids, now, with_waivers},
 };
+
+mod cases;
 
 /// A record as CloudTrail writes it, decoded.
 fn observe<T>(
@@ -63,7 +65,7 @@ fn several_events_of_one_cause_are_one_incident() {
     let request = json!({"name": "sessionwarden-watch"});
     let mut all = BTreeMap::new();
     for id in [5, 3, 9, 3] {
-        for one in opened(&mut desk, ("events", "DisableRule"), &request, None, id) {
+        for one in opened(&mut desk, ("events", "RemoveTargets"), &request, None, id) {
             match all.get_mut(&one.cause) {
                 None => drop(all.insert(Arc::clone(&one.cause), one)),
                 Some(known) => Incident::merge(known, one),
@@ -73,7 +75,7 @@ fn several_events_of_one_cause_are_one_incident() {
     assert_eq!(all.keys().map(|cause| &**cause).collect::<Vec<_>>(), ["SW-RULE-01/111122223333/sessionwarden-watch"]);
     let one = all.into_values().next().unwrap();
     assert_eq!((one.first.at, one.last_at), (at(3), at(9)));
-    let wanted = ids(&one.wanted(&in_mode(Mode::Observe)));
+    let wanted = ids(&one.wanted(Now(0), &in_mode(Mode::Observe)));
     let cause = "SW-RULE-01/111122223333/sessionwarden-watch";
     assert_eq!(wanted, [format!("finding/{cause}"), format!("incident/{cause}")]);
     // Other calls on the same thing are the same cause, another thing is another.
@@ -86,30 +88,30 @@ fn several_events_of_one_cause_are_one_incident() {
 #[test]
 fn what_is_durable_is_not_wanted_again() {
     let mut desk = Desk::observing();
-    let mut one = opened(&mut desk, ("cloudtrail", "StopLogging"), &json!({"name": "t"}), None, 1).remove(0);
-    let wanted = one.wanted(&in_mode(Mode::Enforce));
+    let mut one = opened(&mut desk, ("cloudtrail", "DeleteTrail"), &json!({"name": "t"}), None, 1).remove(0);
+    let wanted = one.wanted(Now(0), &in_mode(Mode::Enforce));
     assert_eq!(wanted.len(), 2);
     let Effect::Report(Report::Incident(note)) = &wanted[1] else { panic!("{wanted:?}") };
     assert_eq!((&note.findings[0], note.severity), (wanted[0].id(), Severity::Critical));
     one.done.insert(wanted[0].id().clone());
-    assert_eq!(one.wanted(&in_mode(Mode::Enforce)), wanted[1..]);
+    assert_eq!(one.wanted(Now(0), &in_mode(Mode::Enforce)), wanted[1..]);
     one.done.insert(wanted[1].id().clone());
-    assert_eq!(one.wanted(&in_mode(Mode::Enforce)), []);
+    assert_eq!(one.wanted(Now(0), &in_mode(Mode::Enforce)), []);
 }
 
 // R-G10, R-G11: of each report once, whatever else is done meanwhile.
 #[test]
 fn people_are_told_of_each_report_once() {
     let mut desk = Desk::observing();
-    let mut one = opened(&mut desk, ("cloudtrail", "StopLogging"), &json!({"name": "t"}), None, 1).remove(0);
+    let mut one = opened(&mut desk, ("cloudtrail", "DeleteTrail"), &json!({"name": "t"}), None, 1).remove(0);
     let settings = Settings { notify: true, ..in_mode(Mode::Enforce) };
-    let wanted = one.wanted(&settings);
+    let wanted = one.wanted(Now(0), &settings);
     let cause = &one.cause;
     let named = |kind: &str| format!("{kind}/{cause}");
     let all = ["finding", "incident", "notify/finding", "notify/incident"].map(named);
     assert_eq!(ids(&wanted), all);
     one.done.extend([wanted[0].id().clone(), wanted[2].id().clone()]);
-    assert_eq!(ids(&one.wanted(&settings)), [&*all[1], &*all[3]]);
+    assert_eq!(ids(&one.wanted(Now(0), &settings)), [&*all[1], &*all[3]]);
 }
 
 /// A control that only reports opens no incident.
@@ -117,7 +119,7 @@ fn people_are_told_of_each_report_once() {
 fn reports_are_findings_only() {
     let mut desk = Desk::observing();
     let one = opened(&mut desk, ("iam", "AttachRolePolicy"), &json!({"roleName": "nightly"}), None, 1).remove(0);
-    assert_eq!(ids(&one.wanted(&in_mode(Mode::Observe))), ["finding/SW-ROLE-02/111122223333/nightly"]);
+    assert_eq!(ids(&one.wanted(Now(0), &in_mode(Mode::Observe))), ["finding/SW-ROLE-02/111122223333/nightly"]);
 }
 
 #[test]
@@ -348,7 +350,7 @@ mod forgotten {
         one.absorb(alive(15, &GOOD), now(15));
         let incident = opened(Some(&one)).unwrap();
         assert_eq!(&*incident.cause, "session-forgotten/111122223333/eu-central-1/ann-0a1b2c3d4e5f60718");
-        let wanted = incident.wanted(&in_mode(Mode::Enforce));
+        let wanted = incident.wanted(Now(0), &in_mode(Mode::Enforce));
         let [Effect::Report(Report::Incident(note))] = &wanted[..] else { panic!("{wanted:?}") };
         assert_eq!(&*note.id.0, "incident/session-forgotten/111122223333/eu-central-1/ann-0a1b2c3d4e5f60718");
         assert_eq!((&*note.cause, note.severity, note.session.as_ref()), (FORGOTTEN, Severity::High, Some(&one.key)));
@@ -363,7 +365,7 @@ mod forgotten {
         again.merge(opened(Some(&one)).unwrap());
         assert_eq!(again, incident);
         again.done.insert(wanted[0].id().clone());
-        assert_eq!(again.wanted(&in_mode(Mode::Enforce)), []);
+        assert_eq!(again.wanted(Now(0), &in_mode(Mode::Enforce)), []);
         let text = serde_json::to_string(&incident).unwrap();
         assert_eq!(serde_json::from_str::<Incident>(&text).unwrap(), incident);
     }
@@ -391,7 +393,7 @@ mod forgotten {
     #[test]
     fn what_cannot_be_read_opens_an_incident_with_what_its_key_tells() {
         let incident = opened(None).unwrap();
-        let wanted = incident.wanted(&in_mode(Mode::Observe));
+        let wanted = incident.wanted(Now(0), &in_mode(Mode::Observe));
         let [Effect::Report(Report::Incident(note))] = &wanted[..] else { panic!("{wanted:?}") };
         assert!(note.title.contains("cannot be read"), "{}", note.title);
         assert_eq!(note.session.as_ref().map(|key| &*key.id), Some("ann-0a1b2c3d4e5f60718"));
