@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sessionwarden_machine::{
+    account::identity_of,
     document::WantedPreferences,
+    effect::Lock,
     ids::{AccountId, SessionKey},
     posture::{
         Bucket, CallError, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, PolicyText,
         Who,
     },
+    settings::Tier,
 };
 
 use crate::{
@@ -132,7 +135,7 @@ impl World {
         let full = || policy("FullAWSAccess", &guards.full);
         let mut scps = vec![vec![full()]; units + 2];
         scps[0].push(policy("NoRootUser", &guards.no_root_user));
-        if let (true, Some(own)) = (self.quarantined_since.contains_key(&account), scps.last_mut()) {
+        if let (true, Some(own)) = (self.quarantined.contains_key(&account), scps.last_mut()) {
             own.push(policy("sessionwarden-quarantine", &guards.quarantine));
         }
         let mut rcps = vec![vec![policy("RCPFullAWSAccess", &guards.rcp_full)]; units + 2];
@@ -246,17 +249,19 @@ impl World {
         Ok(self.streams.get(&place).and_then(|streams| streams.get(stream)).cloned())
     }
 
-    /// Attaches the quarantine policy. It bites after the shape's delay, ends no session that runs, and never binds
-    /// the management account. Attaching it again succeeds and keeps the first time.
+    /// Attaches a quarantine policy in the place of another. It bites after the shape's delay, ends no session that runs,
+    /// and never binds the management account. Attaching the same again succeeds and keeps the first time.
     ///
     /// # Errors
     /// [`CallError::Gone`] for an unknown account.
-    pub fn attach_quarantine(&mut self, account: AccountId) -> Result<(), CallError> {
+    pub fn attach_quarantine(&mut self, account: AccountId, lock: &Lock) -> Result<(), CallError> {
         if self.account(account).is_none() {
             return Err(CallError::Gone);
         }
         let now = self.now;
-        self.quarantined_since.entry(account).or_insert(now);
+        if self.quarantined.get(&account).is_none_or(|(_, known)| known != lock) {
+            self.quarantined.insert(account, (now, lock.clone()));
+        }
         self.reaches.clear();
         Ok(())
     }
@@ -269,20 +274,30 @@ impl World {
         if self.account(account).is_none() {
             return Err(CallError::Gone);
         }
-        self.quarantined_since.remove(&account);
+        self.quarantined.remove(&account);
         self.reaches.clear();
         Ok(())
     }
 
-    /// Accounts with the quarantine policy attached, whether it bites already or not.
-    pub fn quarantined(&self) -> Vec<AccountId> {
-        self.quarantined_since.keys().copied().collect()
+    /// Accounts with a quarantine policy attached, whether it bites already or not, each with what it denies.
+    pub fn quarantined(&self) -> BTreeMap<AccountId, Tier> {
+        self.quarantined.iter().map(|(account, (_, lock))| (*account, lock.tier)).collect()
     }
 
-    pub(crate) fn quarantine_bites(&self, account: AccountId) -> bool {
+    /// Whether an account's quarantine policy bites already.
+    pub fn quarantine_bites(&self, account: AccountId) -> bool {
         let bound = self.account(account).is_some_and(|account| !account.management);
-        let since = self.quarantined_since.get(&account);
+        let since = self.quarantined.get(&account).map(|(since, _)| since);
         bound && since.is_some_and(|since| since.plus_ms(self.shape.quarantine_delay_ms) <= self.now)
+    }
+
+    /// Whether it keeps this caller from what it denies.
+    pub(crate) fn quarantine_denies(&self, account: AccountId, caller: &str) -> bool {
+        let bound = self.quarantined.get(&account).is_some_and(|(_, lock)| {
+            let same = |one: &Arc<str>| identity_of(one) == identity_of(caller);
+            lock.tier != Tier::Principal || lock.principals.iter().any(same)
+        });
+        bound && self.quarantine_bites(account)
     }
 }
 

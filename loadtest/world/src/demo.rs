@@ -106,7 +106,7 @@ impl Demonstration {
 
     fn plan(&mut self, world: &World) -> Vec<(i64, Act)> {
         let quarantined = world.quarantined();
-        let free = |account: &&Account| account.ordinary() && !quarantined.contains(&account.id);
+        let free = |account: &&Account| account.ordinary() && !quarantined.contains_key(&account.id);
         let accounts: Vec<&Account> = world.accounts().iter().filter(free).collect();
         let mut round = Round { dice: &mut self.dice, acts: Vec::new(), slots: 0 };
         if !accounts.is_empty() {

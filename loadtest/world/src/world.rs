@@ -7,6 +7,7 @@ use std::{
 
 use sessionwarden_machine::{
     document::log_stream_name,
+    effect::Lock,
     ids::{AccountId, EventTime, Now, SessionKey},
     posture::{Agent, LogObject},
 };
@@ -48,7 +49,7 @@ pub struct World {
     pub(crate) indexes_by_account: BTreeMap<AccountId, usize>,
     pub(crate) estate: Estate,
     pub(crate) guard_texts: GuardTexts,
-    pub(crate) quarantined_since: BTreeMap<AccountId, Now>,
+    pub(crate) quarantined: BTreeMap<AccountId, (Now, Lock)>,
     pub(crate) dice: Dice,
     pub(crate) sessions: BTreeMap<SessionKey, Session>,
     /// Objects of the log bucket, by key.
@@ -83,7 +84,7 @@ impl World {
             shape,
             now: start,
             dice,
-            quarantined_since: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
             sessions: BTreeMap::new(),
             live: BTreeSet::new(),
             ended: VecDeque::new(),
@@ -344,7 +345,7 @@ impl World {
 
     /// Emits the refusal where a quarantine that bites denies the call.
     pub(crate) fn permitted(&mut self, caller: &Caller, call: &Call<'_>) -> Result<(), CallError> {
-        if caller.exempt || !self.quarantine_bites(caller.account) {
+        if caller.exempt || !self.quarantine_denies(caller.account, &caller.arn) {
             return Ok(());
         }
         let (source, name) = (call.source, call.name);

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sessionwarden_machine::{
+    effect::Lock,
     ids::{AccountId, Now, SessionKey},
     permission::{ActionCheck, Answer},
+    settings::Tier,
 };
 use sessionwarden_world::{
     Demonstration, OrganisationShape, SessionStatus, World, demo::abused_account, session::PORT_DOCUMENT,
@@ -135,7 +137,8 @@ fn quarantine_is_felt() {
     let mut show = Show::new(5);
     let abused: AccountId = abused_account(&show.world).unwrap();
     show.run(0, 30_000, 100, |_, _| {});
-    show.world.attach_quarantine(abused).unwrap();
+    let lock = Lock { tier: Tier::Access, principals: [].into() };
+    show.world.attach_quarantine(abused, &lock).unwrap();
     show.run(30_100, 60_000, 100, |_, _| {});
     let refused = show.events.iter().filter(|(_, event)| event["detail"]["errorCode"] == "AccessDenied").count();
     assert!(refused >= 3, "{refused}");

@@ -7,7 +7,9 @@ use serde_json::Value;
 use sessionwarden_machine::{
     decode::{Decoded, Decoder},
     document::SessionDocument,
+    effect::Lock,
     ids::{EventId, Now, SessionKey},
+    settings::Tier,
 };
 use sessionwarden_world::{
     Account, CallError, Caller, Change, LogFate, Node, NodeKind, OrganisationShape, SessionStatus, StartSession, World,
@@ -152,9 +154,9 @@ fn quarantine_refuses_what_is_new_and_ends_nothing() {
     let mut world = world();
     let account = ordinary(&world);
     let running = start(&mut world, None, LogFate::Usual);
-    world.attach_quarantine(account.id).unwrap();
-    world.attach_quarantine(account.id).unwrap();
-    assert_eq!(world.quarantined(), [account.id]);
+    world.attach_quarantine(account.id, &lock(&[])).unwrap();
+    world.attach_quarantine(account.id, &lock(&[])).unwrap();
+    assert_eq!(world.quarantined(), [(account.id, Tier::Access)].into());
     start(&mut world, None, LogFate::Usual);
     world.advance_to(START.plus_ms(1_000));
     world.drain_events();
@@ -178,11 +180,32 @@ fn quarantine_refuses_what_is_new_and_ends_nothing() {
     assert!(world.start_session(&account.users[0], &again).is_ok());
 }
 
+fn lock(principals: &[&Arc<str>]) -> Lock {
+    let tier = if principals.is_empty() { Tier::Access } else { Tier::Principal };
+    Lock { tier, principals: principals.iter().copied().cloned().collect() }
+}
+
+#[test]
+fn one_principal_is_denied_alone() {
+    let mut world = world();
+    let account = ordinary(&world);
+    let again = request(&account.nodes[0], None, LogFate::Usual);
+    world.attach_quarantine(account.id, &lock(&[&account.users[0].arn])).unwrap();
+    assert!(!world.quarantine_bites(account.id));
+    world.advance_to(START.plus_ms(1_000));
+    assert!(world.quarantine_bites(account.id));
+    assert_eq!(world.start_session(&account.users[0], &again), Err(CallError::Denied));
+    assert!(world.start_session(&account.users[1], &again).is_ok());
+    // The next tier takes its place, and takes its time.
+    world.attach_quarantine(account.id, &lock(&[])).unwrap();
+    assert!(!world.quarantine_bites(account.id));
+}
+
 #[test]
 fn the_management_account_is_never_bound() {
     let mut world = world();
     let account = world.accounts()[0].clone();
-    world.attach_quarantine(account.id).unwrap();
+    world.attach_quarantine(account.id, &lock(&[])).unwrap();
     world.advance_to(START.plus_ms(60_000));
     let request = request(&account.nodes[0], None, LogFate::Usual);
     assert!(world.start_session(&account.users[0], &request).is_ok());
