@@ -8,7 +8,7 @@ use std::{
 };
 
 use sessionwarden::{
-    config::{Config, ConfigErrors, LogFormat, Place, ROUTES_MAX, settings_of},
+    config::{Config, ConfigErrors, LogFormat, Place, ROUTES_MAX, scp_settings_of, settings_of},
     outbound::{DeskLimits, Destination, Kind, Route, SecretRef, TRIES_MAX},
 };
 use sessionwarden_machine::{
@@ -79,7 +79,9 @@ fn every_value_of_the_example_is_read() {
     for (at, line) in text.lines().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
         let (key, value) = line.split_once(" = ").unwrap();
         let wrong = if value.starts_with(['"', '[']) { "7" } else { "\"x\"" };
-        let broken = text.replacen(line, &format!("{key} = {wrong}"), 1);
+        let changed = format!("{key} = {wrong}");
+        let broken = text.lines().enumerate().map(|(number, line)| if number == at { &changed } else { line });
+        let broken = broken.collect::<Vec<_>>().join("\n");
         let errors = load(&broken, &[]).expect_err(line);
         let place = errors.0[0].place.to_string();
         assert!(place.contains(&format!(":{}:", at + 1)), "{line}: {errors}");
@@ -608,7 +610,8 @@ to = "sns"
     let variable = load("", &[("SESSIONWARDEN_ROUTES__PAGER", "x")]).unwrap_err().to_string();
     assert!(variable.contains("SESSIONWARDEN_ROUTES__PAGER: is not a setting"), "{variable}");
 
-    let many: String = (0..=ROUTES_MAX).map(|at| format!("[routes.r{at}]\nto = \"file\"\npath = \"f\"\n")).collect();
+    let one = |at| format!("[routes.r{at}]\nto = \"file\"\npath = \"f\"\n");
+    let many = (0..=ROUTES_MAX).map(one).collect::<Vec<_>>().concat();
     assert!(load(&many, &[]).unwrap_err().to_string().contains("`routes` has more than 64 tables"));
 }
 

@@ -3,6 +3,7 @@ use std::{io::Read, net::SocketAddr, path::Path};
 use sessionwarden_machine::{
     document::{CONTENT_BYTES_MAX, DocumentHash},
     ids::AccountId,
+    incident::Restore,
     scp::Guarded,
 };
 
@@ -135,6 +136,14 @@ pub(super) fn document_hash(text: &str) -> Checked<DocumentHash> {
 }
 
 /// A role's name, with `*` for any characters ("IAM and AWS STS quotas").
+pub(super) fn restore(text: &str) -> Checked<Restore> {
+    let found = Restore::ALL.into_iter().find(|known| known.as_str() == text);
+    let hint = || suggest(text, Restore::ALL.into_iter().map(Restore::as_str));
+    found.ok_or_else(|| {
+        (format!("has \"{text}\", but only key, rule, trail and serial-console can be put back"), hint())
+    })
+}
+
 pub(super) fn role(text: &str) -> Checked<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-*".contains(&byte);
     if (1..=64).contains(&text.len()) && text.bytes().all(fits) {

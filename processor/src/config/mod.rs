@@ -9,8 +9,10 @@ mod aws;
 mod check;
 mod error;
 mod posture;
+mod quarantine;
 mod reader;
 mod routes;
+mod scp;
 mod sections;
 mod settings;
 mod values;
@@ -21,13 +23,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sessionwarden_machine::{document::WantedPreferences, effect::Mode, ids::AccountId};
+use sessionwarden_machine::{document::WantedPreferences, effect::Mode, ids::AccountId, incident::Restore};
 use toml::de::DeTable;
 
 pub use aws::{Aws, MetricNaming, StreamStart};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use posture::{Logs, Sessions};
+pub use quarantine::Quarantine;
 pub use routes::ROUTES_MAX;
+pub use scp::{Scp, scp_settings_of};
 pub use settings::settings_of;
 
 use crate::outbound::Route;
@@ -67,6 +71,8 @@ pub struct Config {
     pub threshold: Threshold,
     /// `[quarantine]`
     pub quarantine: Quarantine,
+    /// `[incidents]`
+    pub incidents: Incidents,
     /// `[scp]`
     pub scp: Scp,
     /// `[feed]`
@@ -167,19 +173,16 @@ pub struct Threshold {
     pub principals_min: u32,
 }
 
-/// `[quarantine]`: how an account is locked, and the caps that bound the harm of a mistake.
+/// `[incidents]`: when people are told again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantine {
-    /// Whether accounts are locked at all. Default: true.
-    pub enabled: bool,
-    /// How long a lock lasts, 60 to 2,592,000 s. Default: 3,600.
-    pub duration_seconds: u64,
-    /// Accounts locked at one time, 1 to 1,000. Default: 3.
-    pub concurrent_max: u32,
-    /// Accounts locked within one hour, 1 to 1,000. Default: 5.
-    pub hourly_max: u32,
-    /// Share of the organisation's accounts locked at one time, 1 to 100 %. Default: 10.
-    pub share_max_percent: u32,
+pub struct Incidents {
+    /// How long a critical incident may be open before people are told again, 60 to 604,800 s. Default: 900.
+    pub escalate_critical_seconds: u64,
+    /// The same for one of high severity. Default: 3,600.
+    pub escalate_high_seconds: u64,
+    /// Changes that are put back without a person, in enforce mode: `key`, `rule`, `trail`, `serial-console`. Default:
+    /// none.
+    pub restore: Vec<Restore>,
 }
 
 /// `[feed]`: the OCSF feed for a SIEM.
@@ -274,9 +277,9 @@ impl Default for Threshold {
     }
 }
 
-impl Default for Quarantine {
+impl Default for Incidents {
     fn default() -> Self {
-        Self { enabled: true, duration_seconds: 3_600, concurrent_max: 3, hourly_max: 5, share_max_percent: 10 }
+        Self { escalate_critical_seconds: 900, escalate_high_seconds: 3_600, restore: Vec::new() }
     }
 }
 

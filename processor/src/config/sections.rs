@@ -3,8 +3,8 @@
 use sessionwarden_machine::effect::Mode;
 
 use super::{
-    Audit, Aws, Backend, BackendKind, Config, Console, Feed, LogFormat, Logs, Organization, Policy, Quarantine,
-    Recheck, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader, routes,
+    Audit, Aws, Backend, BackendKind, Config, Console, Feed, Incidents, LogFormat, Logs, Organization, Policy,
+    Quarantine, Recheck, Scp, Service, Sessions, Telemetry, Threshold, check, posture, reader::Reader, routes,
 };
 
 impl Config {
@@ -26,6 +26,7 @@ impl Config {
             logs: Logs::read(reader),
             threshold: Threshold::read(reader),
             quarantine: Quarantine::read(reader),
+            incidents: Incidents::read(reader),
             scp: Scp::read(reader),
             feed: Feed {
                 file: reader.section("feed").path("file"),
@@ -123,16 +124,17 @@ impl Threshold {
     }
 }
 
-impl Quarantine {
+impl Incidents {
     fn read(reader: &mut Reader<'_>) -> Self {
+        const RANGE: std::ops::RangeInclusive<u64> = 60..=604_800;
         let default = Self::default();
-        let mut section = reader.section("quarantine");
+        let mut section = reader.section("incidents");
+        let critical = section.whole("escalate_critical_seconds", RANGE);
+        let high = section.whole("escalate_high_seconds", RANGE);
         Self {
-            enabled: section.flag("enabled").unwrap_or(default.enabled),
-            duration_seconds: section.whole("duration_seconds", 60..=2_592_000).unwrap_or(default.duration_seconds),
-            concurrent_max: section.whole("concurrent_max", 1..=1_000).unwrap_or(default.concurrent_max),
-            hourly_max: section.whole("hourly_max", 1..=1_000).unwrap_or(default.hourly_max),
-            share_max_percent: section.whole("share_max_percent", 1..=100).unwrap_or(default.share_max_percent),
+            escalate_critical_seconds: critical.unwrap_or(default.escalate_critical_seconds),
+            escalate_high_seconds: high.unwrap_or(default.escalate_high_seconds),
+            restore: section.list("restore", check::restore).unwrap_or_default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sessionwarden_machine::settings::{PostureSettings, QuarantineSettings, Settings};
 
-use super::Config;
+use super::{Config, scp_settings_of};
 
 /// The core's settings. What `[preferences]` names belongs to the guardrail as well as what fits `own_names` does: a
 /// change of the log bucket, the log group or the key is a change of the guardrail (TH22 to TH24).
@@ -25,22 +25,51 @@ pub fn settings_of(config: &Config) -> Settings {
         log_wait_ms_max: ms(recheck.log_wait_ms_max),
         evidence_unknown_ms_max: ms(recheck.evidence_unknown_ms_max),
         terminate_confirm_ms_max: ms(recheck.terminate_confirm_ms_max),
+        escalate_critical_ms: seconds(config.incidents.escalate_critical_seconds),
+        escalate_high_ms: seconds(config.incidents.escalate_high_seconds),
+        restore: config.incidents.restore.iter().copied().collect(),
         allowed_regions: texts(&organization.allowed_regions),
         management_account: organization.management_account,
         units: organization.units.iter().map(|(account, unit)| (*account, Arc::from(unit.as_str()))).collect(),
         own_names: own_names(config),
-        quarantine: QuarantineSettings {
-            enabled: config.quarantine.enabled,
-            sessions_min: config.threshold.sessions as usize,
-            window_ms: seconds(config.threshold.window_seconds),
-            principals_min: config.threshold.principals_min as usize,
-            duration_ms: seconds(config.quarantine.duration_seconds),
-            exempt: organization.exempt_accounts.iter().chain(&organization.log_archive_account).copied().collect(),
-            concurrent_max: config.quarantine.concurrent_max as usize,
-            hourly_max: config.quarantine.hourly_max as usize,
-            share_percent_max: config.quarantine.share_max_percent as usize,
-        },
+        quarantine: quarantine(config),
         posture: posture(config),
+    }
+}
+
+fn quarantine(config: &Config) -> QuarantineSettings {
+    let (quarantine, organization, default) = (&config.quarantine, &config.organization, QuarantineSettings::default());
+    let by_unit = quarantine.approvals_by_unit.iter().map(|(unit, count)| (Arc::from(unit.as_str()), *count));
+    let scp = scp_settings_of(config);
+    let spared = [&scp.break_glass_roles, &scp.responder_roles, &scp.own_roles];
+    QuarantineSettings {
+        enabled: quarantine.enabled,
+        mode: quarantine.mode,
+        units: texts(&quarantine.units),
+        sessions_min: config.threshold.sessions as usize,
+        window_ms: seconds(config.threshold.window_seconds),
+        principals_min: config.threshold.principals_min as usize,
+        access_principals_min: quarantine.access_principals_min as usize,
+        tier_max: quarantine.tier_max,
+        duration_ms: seconds(quarantine.duration_seconds),
+        exempt: organization.exempt_accounts.iter().chain(&organization.log_archive_account).copied().collect(),
+        exempt_units: texts(&quarantine.exempt_units),
+        // Events name a role without its path.
+        exempt_roles: spared
+            .into_iter()
+            .flatten()
+            .map(|role| role.rsplit('/').next().map_or_else(|| Arc::clone(role), Arc::from))
+            .collect(),
+        concurrent_max: quarantine.concurrent_max as usize,
+        hourly_max: quarantine.hourly_max as usize,
+        share_percent_max: quarantine.share_max_percent as usize,
+        breaker_accounts: quarantine.breaker_accounts as usize,
+        breaker_ms: seconds(quarantine.breaker_seconds),
+        wait_ms_max: seconds(quarantine.wait_seconds_max),
+        approvals: quarantine.approvals,
+        approvals_by_unit: by_unit.collect(),
+        maintenance: quarantine.maintenance.clone(),
+        ..default
     }
 }
 
