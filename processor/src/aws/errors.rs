@@ -88,6 +88,8 @@ pub(super) struct Failure {
     pub(super) error: CallError,
     /// The service's code; empty where it gave none, or gave no answer.
     pub(super) code: String,
+    /// What the service says beside the code, at most 300 characters; for people only.
+    pub(super) message: String,
     /// The same call may succeed soon.
     pub(super) transient: bool,
     /// How far this machine's clock is ahead of the service's, in ms, where its answer told the time and they differ by
@@ -121,12 +123,12 @@ impl Failure {
             _ => CallError::Unknown,
         });
         let transient = error == CallError::Throttled || status >= 500;
-        Self { error, code: code.chars().take(80).collect(), transient, ahead_ms: None }
+        Self { error, code: code.chars().take(80).collect(), message: String::new(), transient, ahead_ms: None }
     }
 
     /// No answer, or one that is not understood.
     pub(super) fn unknown(transient: bool) -> Self {
-        Self { error: CallError::Unknown, code: String::new(), transient, ahead_ms: None }
+        Self { error: CallError::Unknown, code: String::new(), message: String::new(), transient, ahead_ms: None }
     }
 
     /// With what the answer's `Date` header says of this machine's clock.
@@ -162,7 +164,7 @@ impl Failure {
 
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        Self { error, code: String::new(), transient: false, ahead_ms: None }
+        Self { error, code: String::new(), message: String::new(), transient: false, ahead_ms: None }
     }
 }
 
@@ -178,7 +180,8 @@ impl<E: ProvideErrorMetadata> From<SdkError<E, HttpResponse>> for Failure {
         match status {
             Some(status) => {
                 let date = error.raw_response().and_then(|response| response.headers().get("date"));
-                Self::answered(error.code().unwrap_or_default(), status).at(date)
+                let message = error.message().unwrap_or_default().chars().take(300).collect();
+                Self { message, ..Self::answered(error.code().unwrap_or_default(), status).at(date) }
             }
             None => Self::unknown(true),
         }

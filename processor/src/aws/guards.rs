@@ -1,14 +1,20 @@
-//! What the organisation lays on its accounts: service and resource control policies, the quarantine among them.
+//! What the organisation lays on its accounts: service and resource control policies.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_sdk_organizations::{
     Client,
     types::{AccountState, AccountStatus, ParentType, PolicyType, PolicyTypeStatus},
 };
 use sessionwarden_machine::{
+    effect::Lock,
     ids::AccountId,
     posture::{Guards, PolicyText},
+    settings::Tier,
 };
 
 use super::{
@@ -18,13 +24,45 @@ use super::{
     settings::Api,
     signed::{self, EC2},
 };
-use crate::ports::{CallError, Organization};
+use crate::ports::{CallError, LockError, Organization};
 
 /// How far up the root can be: units lie in at most five levels ("Quotas for AWS Organizations").
 const LEVELS_MAX: usize = 8;
 
-/// Texts of policies, by id.
-type Texts = BTreeMap<String, Arc<str>>;
+/// How long what the organisation lays on its accounts is remembered: Organizations answers few calls a second for all
+/// accounts together. A change that an event tells of, or that is made here, is seen at once.
+const REMEMBERED: Duration = Duration::from_mins(5);
+
+/// When it was asked for, and the answer.
+type Known<T> = (Instant, T);
+
+/// An organisation's id, and its management account.
+type Whole = (Option<Arc<str>>, AccountId);
+
+/// What is remembered of the organisation's policies.
+#[derive(Default)]
+pub(super) struct GuardMemory {
+    organization: Option<Known<Option<Whole>>>,
+    /// The parent of each account and unit, and whether it is the root.
+    parents: BTreeMap<String, Known<(String, bool)>>,
+    /// The types of policies that are enabled, by root.
+    enabled: BTreeMap<String, Known<Vec<PolicyType>>>,
+    /// The policies at each root, unit and account itself, by type.
+    levels: BTreeMap<(String, String), Known<Vec<PolicyText>>>,
+    /// Texts of policies, by id.
+    texts: BTreeMap<String, Known<Arc<str>>>,
+}
+
+impl GuardMemory {
+    fn forget_old(&mut self, now: Instant) {
+        let fresh = |at: &Instant| now.duration_since(*at) < REMEMBERED;
+        self.organization = self.organization.take().filter(|(at, _)| fresh(at));
+        self.parents.retain(|_, (at, _)| fresh(at));
+        self.enabled.retain(|_, (at, _)| fresh(at));
+        self.levels.retain(|_, (at, _)| fresh(at));
+        self.texts.retain(|_, (at, _)| fresh(at));
+    }
+}
 
 impl Organization for AwsOrganization {
     /// Active accounts, and the regions of the settings, or else those that are enabled in the own account.
@@ -54,14 +92,28 @@ impl Organization for AwsOrganization {
         Ok((accounts, self.regions().await?))
     }
 
-    /// The quarantine policy is seen to be attached before this succeeds. That it is attached does not mean that it is
-    /// enforced yet: that can take minutes.
-    async fn lock(&self, account: AccountId) -> Result<(), CallError> {
-        self.attach(account, true).await
+    async fn lock(&self, account: AccountId, lock: &Lock) -> Result<(), LockError> {
+        let locked = self.attach(account, lock).await;
+        self.forget_guards().await;
+        locked
     }
 
-    async fn unlock(&self, account: AccountId) -> Result<(), CallError> {
-        self.attach(account, false).await
+    async fn unlock(&self, account: AccountId) -> Result<(), LockError> {
+        let unlocked = self.detach_all(account).await;
+        self.forget_guards().await;
+        unlocked
+    }
+
+    async fn locks(&self) -> Result<BTreeMap<AccountId, Tier>, CallError> {
+        Ok(self.attached().await?)
+    }
+
+    async fn changed(&self) {
+        self.forget_guards().await;
+    }
+
+    async fn bites(&self, account: AccountId) -> Result<bool, CallError> {
+        Ok(self.probe(account).await?)
     }
 }
 
@@ -76,55 +128,20 @@ impl AwsOrganization {
         Ok(found.region_info.item.into_iter().map(|region| region.region_name.into()).collect())
     }
 
-    /// Attaches or detaches the quarantine policy, and looks whether that came to be.
-    async fn attach(&self, account: AccountId, wanted: bool) -> Result<(), CallError> {
-        let place = self.organization_place();
-        let Some(policy) = &self.settings.quarantine_policy else {
-            tracing::error!(%account, "no quarantine policy is set: the account can be neither locked nor unlocked");
-            return Err(CallError::Gone);
-        };
-        let _alone = self.writing.lock().await;
-        let target = account.to_string();
-        let done = if wanted {
-            let send = |means: &Means| {
-                Client::new(&means.config).attach_policy().policy_id(&**policy).target_id(&target).send()
-            };
-            self.call(&place, Api::Organizations, "AttachPolicy", send).await.map(drop)
-        } else {
-            let send = |means: &Means| {
-                Client::new(&means.config).detach_policy().policy_id(&**policy).target_id(&target).send()
-            };
-            self.call(&place, Api::Organizations, "DetachPolicy", send).await.map(drop)
-        };
-        match done {
-            Ok(()) => {}
-            Err(failure) if wanted && failure.is("DuplicatePolicyAttachmentException") => {}
-            Err(failure) if !wanted && failure.is("PolicyNotAttachedException") => {}
-            Err(failure) => return Err(failure.into()),
-        }
-        let attached = self.policies_of(&target, &PolicyType::ServiceControlPolicy).await?;
-        let found = attached.iter().any(|(id, _)| **id == **policy);
-        if found == wanted { Ok(()) } else { Err(CallError::Unknown) }
-    }
-
     pub(super) async fn organization_guards(&self, account: AccountId) -> Result<Guards, Failure> {
-        let place = self.organization_place();
-        let send = |means: &Means| Client::new(&means.config).describe_organization().send();
-        let found = match self.call(&place, Api::Organizations, "DescribeOrganization", send).await {
-            Ok(found) => found,
-            Err(failure) if failure.is("AWSOrganizationsNotInUseException") => return Ok(Guards::default()),
-            Err(failure) => return Err(failure),
+        // One at a time: the next account finds what it shares with this one.
+        let mut memory = self.guards.lock().await;
+        memory.forget_old(Instant::now());
+        let Some((organization, management)) = self.organization(&mut memory).await? else {
+            return Ok(Guards::default());
         };
-        let organization = found.organization.ok_or_else(|| Failure::unknown(false))?;
-        let mut guards = Guards { organization: organization.id().map(Arc::from), ..Guards::default() };
-        let management = organization.master_account_id().and_then(|id| id.parse::<AccountId>().ok());
-        if management.ok_or_else(|| Failure::unknown(false))? == account {
+        let mut guards = Guards { organization, ..Guards::default() };
+        if management == account {
             return Ok(guards);
         }
-        let targets = self.levels(account).await?;
+        let targets = self.levels(account, &mut memory).await?;
         let root = targets.first().map(String::as_str).unwrap_or_default();
-        let enabled = self.enabled_types(root).await?;
-        let mut texts = Texts::new();
+        let enabled = self.enabled_types(root, &mut memory).await?;
         for (wanted, levels) in [
             (PolicyType::ServiceControlPolicy, &mut guards.scps),
             (PolicyType::ResourceControlPolicy, &mut guards.rcps),
@@ -132,25 +149,58 @@ impl AwsOrganization {
             // A type that is not enabled binds nobody. Its levels have no policies, which would read as allowing nothing.
             if enabled.contains(&wanted) {
                 for target in &targets {
-                    levels.push(self.level(target, &wanted, &mut texts).await?);
+                    levels.push(self.level(target, &wanted, &mut memory).await?);
                 }
             }
         }
         Ok(guards)
     }
 
+    /// Forgets what is remembered of the organisation's policies.
+    pub(super) async fn forget_guards(&self) {
+        *self.guards.lock().await = GuardMemory::default();
+    }
+
+    /// The organisation's id and its management account; `None` where there is no organisation.
+    async fn organization(&self, memory: &mut GuardMemory) -> Result<Option<Whole>, Failure> {
+        if let Some((_, known)) = &memory.organization {
+            return Ok(known.clone());
+        }
+        let place = self.organization_place();
+        let send = |means: &Means| Client::new(&means.config).describe_organization().send();
+        let known = match self.call(&place, Api::Organizations, "DescribeOrganization", send).await {
+            Ok(found) => {
+                let found = found.organization.ok_or_else(|| Failure::unknown(false))?;
+                let management = found.master_account_id().and_then(|id| id.parse::<AccountId>().ok());
+                Some((found.id().map(Arc::from), management.ok_or_else(|| Failure::unknown(false))?))
+            }
+            Err(failure) if failure.is("AWSOrganizationsNotInUseException") => None,
+            Err(failure) => return Err(failure),
+        };
+        memory.organization = Some((Instant::now(), known.clone()));
+        Ok(known)
+    }
+
     /// The root, the units and the account, in this order.
-    async fn levels(&self, account: AccountId) -> Result<Vec<String>, Failure> {
+    async fn levels(&self, account: AccountId, memory: &mut GuardMemory) -> Result<Vec<String>, Failure> {
         let place = self.organization_place();
         let mut targets = vec![account.to_string()];
         while targets.len() <= LEVELS_MAX {
             let child = targets.last().cloned().unwrap_or_default();
-            let send = |means: &Means| Client::new(&means.config).list_parents().child_id(&child).send();
-            let found = self.call(&place, Api::Organizations, "ListParents", send).await;
-            let found = found.map_err(|failure| if targets.len() > 1 { failure.of_part() } else { failure })?;
-            let parent = found.parents().first().ok_or_else(|| Failure::unknown(false))?;
-            targets.push(parent.id().ok_or_else(|| Failure::unknown(false))?.to_owned());
-            if parent.r#type() == Some(&ParentType::Root) {
+            let (parent, is_root) = if let Some((_, known)) = memory.parents.get(&child) {
+                known.clone()
+            } else {
+                let send = |means: &Means| Client::new(&means.config).list_parents().child_id(&child).send();
+                let found = self.call(&place, Api::Organizations, "ListParents", send).await;
+                let found = found.map_err(|failure| if targets.len() > 1 { failure.of_part() } else { failure })?;
+                let parent = found.parents().first().ok_or_else(|| Failure::unknown(false))?;
+                let id = parent.id().ok_or_else(|| Failure::unknown(false))?.to_owned();
+                let known = (id, parent.r#type() == Some(&ParentType::Root));
+                memory.parents.insert(child, (Instant::now(), known.clone()));
+                known
+            };
+            targets.push(parent);
+            if is_root {
                 targets.reverse();
                 return Ok(targets);
             }
@@ -159,33 +209,52 @@ impl AwsOrganization {
     }
 
     /// The types of policies that are enabled in a root.
-    async fn enabled_types(&self, root: &str) -> Result<Vec<PolicyType>, Failure> {
+    async fn enabled_types(&self, root: &str, memory: &mut GuardMemory) -> Result<Vec<PolicyType>, Failure> {
+        if let Some((_, known)) = memory.enabled.get(root) {
+            return Ok(known.clone());
+        }
         let place = self.organization_place();
         let send = |means: &Means| Client::new(&means.config).list_roots().send();
         let found = self.call(&place, Api::Organizations, "ListRoots", send).await?;
-        let root = found.roots().iter().find(|it| it.id() == Some(root)).ok_or_else(|| Failure::unknown(false))?;
-        let enabled = root.policy_types().iter().filter(|it| it.status() == Some(&PolicyTypeStatus::Enabled));
-        Ok(enabled.filter_map(|it| it.r#type().cloned()).collect())
+        let found = found.roots().iter().find(|it| it.id() == Some(root)).ok_or_else(|| Failure::unknown(false))?;
+        let enabled = found.policy_types().iter().filter(|it| it.status() == Some(&PolicyTypeStatus::Enabled));
+        let enabled: Vec<PolicyType> = enabled.filter_map(|it| it.r#type().cloned()).collect();
+        memory.enabled.insert(root.to_owned(), (Instant::now(), enabled.clone()));
+        Ok(enabled)
     }
 
-    async fn level(&self, target: &str, wanted: &PolicyType, texts: &mut Texts) -> Result<Vec<PolicyText>, Failure> {
+    async fn level(
+        &self,
+        target: &str,
+        wanted: &PolicyType,
+        memory: &mut GuardMemory,
+    ) -> Result<Vec<PolicyText>, Failure> {
+        let key = (target.to_owned(), wanted.as_str().to_owned());
+        if let Some((_, known)) = memory.levels.get(&key) {
+            return Ok(known.clone());
+        }
         let mut policies = Vec::new();
         for (id, name) in self.policies_of(target, wanted).await.map_err(Failure::of_part)? {
-            let text = match texts.get(&id) {
-                Some(text) => Arc::clone(text),
+            let text = match memory.texts.get(&id) {
+                Some((_, text)) => Arc::clone(text),
                 None => {
                     let text = self.content(&id).await?;
-                    texts.insert(id.clone(), Arc::clone(&text));
+                    memory.texts.insert(id.clone(), (Instant::now(), Arc::clone(&text)));
                     text
                 }
             };
             policies.push(PolicyText { name: format!("{id} {name}").into(), text });
         }
+        memory.levels.insert(key, (Instant::now(), policies.clone()));
         Ok(policies)
     }
 
     /// Ids and names of the policies attached to a root, unit or account itself.
-    async fn policies_of(&self, target: &str, wanted: &PolicyType) -> Result<Vec<(String, String)>, Failure> {
+    pub(super) async fn policies_of(
+        &self,
+        target: &str,
+        wanted: &PolicyType,
+    ) -> Result<Vec<(String, String)>, Failure> {
         let place = self.organization_place();
         let mut found = Vec::new();
         let mut pages = Pages::new();
@@ -205,7 +274,7 @@ impl AwsOrganization {
         }
     }
 
-    async fn content(&self, policy: &str) -> Result<Arc<str>, Failure> {
+    pub(super) async fn content(&self, policy: &str) -> Result<Arc<str>, Failure> {
         let place = self.organization_place();
         let send = |means: &Means| Client::new(&means.config).describe_policy().policy_id(policy).send();
         let found = self.call(&place, Api::Organizations, "DescribePolicy", send).await.map_err(Failure::of_part)?;

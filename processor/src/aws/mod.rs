@@ -11,9 +11,11 @@ mod events;
 mod guards;
 mod identities;
 mod limits;
+mod locks;
 mod logs;
 mod nodes;
 mod places;
+mod repairs;
 mod sessions;
 mod settings;
 mod signed;
@@ -44,6 +46,7 @@ use self::{
 };
 pub use self::{
     events::{PutEvent, PutEventError},
+    locks::LockSettings,
     settings::{Api, AwsSettings, Limit},
 };
 
@@ -90,6 +93,7 @@ pub struct AwsOrganization {
     reached: Mutex<BTreeMap<AccountId, bool>>,
     /// Organizations serialises changes and answers `ConcurrentModificationException` to whoever comes meanwhile.
     writing: tokio::sync::Mutex<()>,
+    guards: tokio::sync::Mutex<guards::GuardMemory>,
 }
 
 impl fmt::Debug for AwsOrganization {
@@ -150,6 +154,7 @@ impl AwsOrganization {
             metrics: None,
             reached: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
+            guards: tokio::sync::Mutex::default(),
         })
     }
 

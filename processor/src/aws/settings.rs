@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::AccountId;
 
+use super::locks::LockSettings;
+
 /// A group of calls that share one token bucket in each account and region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
@@ -126,8 +128,8 @@ pub struct AwsSettings {
     pub organization_account: Option<AccountId>,
     /// The account that owns the log bucket and its key. Default: the own account.
     pub log_account: Option<AccountId>,
-    /// The id of the quarantine policy, `p-…`. Without one no account can be locked.
-    pub quarantine_policy: Option<Arc<str>>,
+    /// The policies with which accounts are locked.
+    pub locks: LockSettings,
     /// Limits other than [`Api::default_limit`].
     pub limits: BTreeMap<Api, Limit>,
     /// How long a call waits for its turn before it counts as throttled. Default: 5 s.
@@ -149,7 +151,7 @@ impl AwsSettings {
             regions: Vec::new(),
             organization_account: None,
             log_account: None,
-            quarantine_policy: None,
+            locks: LockSettings::default(),
             limits: BTreeMap::new(),
             turn_wait_max: Duration::from_secs(5),
             attempt_max: Duration::from_secs(5),

@@ -52,6 +52,11 @@ pub(super) const LOGS: Service =
     Service { id: "CloudWatch Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
 pub(super) const ECS: Service =
     Service { id: "ECS", host: "ecs", protocol: Protocol::Json("AmazonEC2ContainerServiceV20141113") };
+pub(super) const CLOUDTRAIL: Service = Service {
+    id: "CloudTrail",
+    host: "cloudtrail",
+    protocol: Protocol::Json("com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"),
+};
 pub(super) const EVENTS: Service = Service { id: "EventBridge", host: "events", protocol: Protocol::Json("AWSEvents") };
 
 /// The connector of all signed calls, with its pool of connections.
@@ -87,13 +92,32 @@ pub(super) async fn json<T: DeserializeOwned>(
     operation: &'static str,
     input: serde_json::Value,
 ) -> Result<T, Failure> {
+    let answer = told(service, means, operation, input).await?;
+    serde_json::from_slice(&answer).map_err(|_| Failure::unknown(false))
+}
+
+/// The same, of an operation that answers with nothing.
+pub(super) async fn silent(
+    service: &Service,
+    means: Means,
+    operation: &'static str,
+    input: serde_json::Value,
+) -> Result<(), Failure> {
+    told(service, means, operation, input).await.map(drop)
+}
+
+async fn told(
+    service: &Service,
+    means: Means,
+    operation: &'static str,
+    input: serde_json::Value,
+) -> Result<Vec<u8>, Failure> {
     let Protocol::Json(prefix) = service.protocol else {
         return Err(Failure::unknown(false));
     };
     let headers =
         [("content-type", "application/x-amz-json-1.1".to_owned()), ("x-amz-target", format!("{prefix}.{operation}"))];
-    let answer = repeated(service, &means, &headers, &input.to_string()).await?;
-    serde_json::from_slice(&answer).map_err(|_| Failure::unknown(false))
+    repeated(service, &means, &headers, &input.to_string()).await
 }
 
 type Headers<'a> = [(&'static str, String)];

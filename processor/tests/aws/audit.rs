@@ -310,7 +310,7 @@ async fn ministack_keeps_a_trail() {
     let Some(server) = or_say(ministack(Access::Checked)) else {
         return;
     };
-    let known = prepare("ministack", &server);
+    let known = prepare("ministack", &server, "{}");
     let config = config(known["management"].as_str().unwrap(), &server.url).await;
     // A bucket with Object Lock.
     let mut trail = AuditObjects::new(&config, settings("logs", "audit"));

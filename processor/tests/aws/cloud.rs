@@ -7,30 +7,32 @@ use std::{
 };
 
 use sessionwarden::{
-    aws::{Api, AwsOrganization, AwsSettings, Limit},
+    aws::{Api, AwsOrganization, AwsSettings, Limit, LockSettings},
     ports::{
         CallError, Documents as _, Identities as _, LogPlaces as _, Logs as _, Nodes as _, Organization as _,
         Sessions as _,
     },
 };
 use sessionwarden_machine::{
+    effect::Lock,
     posture::{Agent, RoleFrom, Who},
     session::Life,
+    settings::Tier,
 };
 use sessionwarden_testbed::{
     Cloud, CloudShape,
-    cloud::{EXTERNAL_ID, MANAGEMENT, REGION, ROLE, root},
+    cloud::{EXTERNAL_ID, MANAGEMENT, REGION, ROLE, root, scp_settings},
     or_say,
 };
 use sessionwarden_world::{StartSession, texts};
 
 async fn hands(cloud: &Cloud, external_id: &str) -> AwsOrganization {
     let limits = BTreeMap::from([(Api::Organizations, Limit::new(200, 200))]);
-    let quarantine = Some(Arc::from(cloud.quarantine()));
+    let [access, channel] = cloud.quarantine_policies().map(|id| Some(Arc::from(id)));
     let log_account = Some(cloud.world().log_archive());
     let settings = AwsSettings {
         limits,
-        quarantine_policy: quarantine,
+        locks: LockSettings { access_policy: access, channel_policy: channel, scp: scp_settings() },
         regions: vec![Arc::from(REGION)],
         log_account,
         ..AwsSettings::new(ROLE, external_id)
@@ -53,11 +55,27 @@ async fn places_and_locks(cloud: &Cloud, hands: &AwsOrganization) {
     assert_eq!(accounts.into_iter().collect::<BTreeSet<_>>(), known);
     let member = cloud.members()[1].account;
     let before = hands.guards(member).await.unwrap();
-    hands.lock(member).await.unwrap();
-    let locked = hands.guards(member).await.unwrap();
-    assert_eq!(locked.scps.concat().len(), before.scps.concat().len() + 1);
-    hands.unlock(member).await.unwrap();
-    assert_eq!(hands.guards(member).await.unwrap(), before);
+    let user = cloud.user(member).unwrap();
+    let lock = |tier| Lock { tier, principals: [Arc::clone(&user.arn)].into() };
+    // Each tier takes the place of the one before; attaching and detaching again is no error.
+    for tier in [Tier::Principal, Tier::Access, Tier::Access, Tier::Channel, Tier::Principal, Tier::Principal] {
+        hands.lock(member, &lock(tier)).await.unwrap();
+        let locked = hands.guards(member).await.unwrap();
+        assert_eq!(locked.scps.concat().len(), before.scps.concat().len() + 1, "{tier:?}");
+        assert_eq!(hands.locks().await.unwrap(), BTreeMap::from([(member, tier)]));
+    }
+    let more = Lock {
+        tier: Tier::Principal,
+        principals: [Arc::clone(&user.arn), format!("arn:aws:iam::{member}:user/x").into()].into(),
+    };
+    hands.lock(member, &more).await.unwrap();
+    let text = hands.guards(member).await.unwrap().scps.concat().iter().any(|policy| policy.text.contains("user/x"));
+    assert!(text, "the policy of principals is brought up to date");
+    for _ in 0..2 {
+        hands.unlock(member).await.unwrap();
+        assert_eq!(hands.guards(member).await.unwrap(), before);
+        assert_eq!(hands.locks().await.unwrap(), BTreeMap::new());
+    }
 }
 
 async fn posture(cloud: &Cloud, hands: &AwsOrganization) {

@@ -34,8 +34,8 @@ pub(crate) fn settings() -> AwsSettings {
 }
 
 /// Prepares a server with `prepare.py`, and returns what that tells.
-pub(crate) fn prepare(kind: &str, server: &Server) -> serde_json::Value {
-    python::script("prepare.py", &[kind, &server.url], &[]).unwrap()
+pub(crate) fn prepare(kind: &str, server: &Server, input: &str) -> serde_json::Value {
+    python::script("prepare.py", &[kind, &server.url], input.as_bytes()).unwrap()
 }
 
 /// Connects with a profile in which each service has its endpoint, all others being at the first one's.

@@ -1,14 +1,20 @@
 //! STS and Organizations, by a server that checks who may do what.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sessionwarden::{
-    aws::{Api, AwsOrganization, AwsSettings, Limit},
-    ports::{CallError, Identities as _, LogPlaces as _, Logs as _, Organization as _},
+    aws::{Api, AwsOrganization, AwsSettings, Limit, LockSettings},
+    ports::{CallError, Identities as _, LockError, LogPlaces as _, Logs as _, Organization as _},
 };
 use sessionwarden_machine::{
+    effect::Lock,
     ids::EventTime,
     posture::{Guards, Who},
+    scp::{ScpName, ScpSettings, render},
+    settings::Tier,
 };
 use sessionwarden_testbed::{
     or_say,
@@ -18,6 +24,11 @@ use sessionwarden_testbed::{
 use super::{REGION, account, connect, prepare};
 
 const MEMBER: u64 = 111_122_223_333;
+const LOCK: Lock = Lock { tier: Tier::Access, principals: BTreeSet::new() };
+
+fn rendered(scp: &ScpSettings) -> String {
+    render(ScpName::QuarantineAccess, scp, &BTreeSet::new()).unwrap().text
+}
 
 fn settings(role: &str, external_id: &str) -> AwsSettings {
     let limits = BTreeMap::from([(Api::Organizations, Limit::new(200, 200))]);
@@ -29,11 +40,11 @@ async fn ministack_answers_the_ports() {
     let Some(server) = or_say(ministack(Access::Checked)) else {
         return;
     };
-    let known = prepare("ministack", &server);
+    let known = prepare("ministack", &server, &rendered(&ScpSettings::default()));
     let text = |name: &str| known[name].as_str().unwrap().to_owned();
     let hands = async |settings| connect(&text("management"), &[("sts", &server.url)], settings).await;
 
-    assumes_only_with_its_external_id(&hands).await;
+    Box::pin(assumes_only_with_its_external_id(&hands)).await;
     let plain = hands(settings("guard/sessionwarden", "right")).await;
     buckets(&plain).await;
     objects(&plain).await;
@@ -42,9 +53,19 @@ async fn ministack_answers_the_ports() {
     let elsewhere = hands(elsewhere).await;
     assert_eq!(elsewhere.bucket("logs").await, Err(CallError::Denied));
     assert_eq!(elsewhere.object("logs", "once.log").await, Err(CallError::Denied));
-    let quarantine = Some(Arc::from(text("quarantine")));
     let member = text("account").parse().unwrap();
-    let hands = hands(AwsSettings { quarantine_policy: quarantine, ..settings("guard/sessionwarden", "right") }).await;
+    let locking = |scp: ScpSettings| {
+        let locks = LockSettings { access_policy: Some(text("quarantine").into()), scp, ..LockSettings::default() };
+        AwsSettings { locks, ..settings("guard/sessionwarden", "right") }
+    };
+    let changed = ScpSettings { break_glass_roles: ["BreakGlass".into()].into(), ..ScpSettings::default() };
+    let refused = hands(locking(changed)).await.lock(member, &LOCK).await;
+    let Err(LockError::Hopeless(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("is not what `sessionwarden scp render quarantine-access` prints"), "{why}");
+    let other = hands(locking(ScpSettings::default())).await;
+    let hands = hands(locking(ScpSettings::default())).await;
+    let channel = hands.lock(member, &Lock { tier: Tier::Channel, ..LOCK }).await;
+    assert_eq!(channel, Err(LockError::Hopeless("quarantine.channel_policy is not set".into())));
     let levels = |guards: &Guards| -> Vec<Vec<String>> {
         let names = |level: &Vec<_>| {
             level.iter().map(|policy: &sessionwarden_machine::posture::PolicyText| policy.name.to_string()).collect()
@@ -63,7 +84,7 @@ async fn ministack_answers_the_ports() {
 
     for _ in 0..2 {
         // The second time the policy is attached already: DuplicatePolicyAttachmentException.
-        hands.lock(member).await.unwrap();
+        hands.lock(member, &LOCK).await.unwrap();
         let guards = hands.guards(member).await.unwrap();
         assert!(levels(&guards)[2].contains(&locked), "{:?}", levels(&guards));
         assert!(guards.scps[2].iter().any(|policy| *policy.text == *text("content")));
@@ -73,7 +94,13 @@ async fn ministack_answers_the_ports() {
         hands.unlock(member).await.unwrap();
         assert_eq!(hands.guards(member).await.unwrap(), before);
     }
-    assert_eq!(hands.lock(account(123_412_341_234)).await, Err(CallError::Gone));
+    // What somebody else changes is seen once an event tells of it.
+    other.lock(member, &LOCK).await.unwrap();
+    assert_eq!(hands.guards(member).await.unwrap(), before);
+    hands.changed().await;
+    assert!(levels(&hands.guards(member).await.unwrap())[2].contains(&locked));
+    hands.unlock(member).await.unwrap();
+    assert_eq!(hands.lock(account(123_412_341_234), &LOCK).await, Err(CallError::Gone.into()));
     assert_eq!(hands.guards(account(123_412_341_234)).await, Err(CallError::Gone));
 
     let management = hands.guards(hands.own_account()).await.unwrap();
@@ -94,7 +121,8 @@ async fn assumes_only_with_its_external_id(hands: &impl AsyncFn(AwsSettings) -> 
     }
     // An account without the role.
     assert_eq!(right.identity(account(444_455_556_666), &node).await, Err(CallError::Denied));
-    assert_eq!(right.lock(account(MEMBER)).await, Err(CallError::Gone), "no quarantine policy is set");
+    let unset = right.lock(account(MEMBER), &LOCK).await;
+    assert_eq!(unset, Err(LockError::Hopeless("quarantine.access_policy is not set".into())));
 }
 
 async fn buckets(hands: &AwsOrganization) {

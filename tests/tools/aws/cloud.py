@@ -119,10 +119,12 @@ def main():
     own = clients(OWN)
     organizations = own("organizations")
     organization = organizations.describe_organization()["Organization"]["Id"]
-    lock = text({"Effect": "Deny", "Action": ASK["quarantine_actions"], "Resource": "*"})
-    quarantine = organizations.create_policy(
-        Name="sessionwarden-quarantine", Description="", Content=lock, Type="SERVICE_CONTROL_POLICY"
-    )["Policy"]["PolicySummary"]["Id"]
+    quarantine = {
+        name: organizations.create_policy(
+            Name=f"sessionwarden-{name}", Description="", Content=content, Type="SERVICE_CONTROL_POLICY"
+        )["Policy"]["PolicySummary"]["Id"]
+        for name, content in ASK["quarantine"].items()
+    }
 
     def rename(policy):
         return policy.replace(ASK["organization"], organization)

@@ -153,6 +153,13 @@ def moto(url):
     exec_ = {"logging": "OVERRIDE", "logConfiguration": {"s3BucketName": "logs", "cloudWatchLogGroupName": "/sessions"}}
     member("ecs").create_cluster(clusterName="web", configuration={"executeCommandConfiguration": exec_})
     member("ecs").create_cluster(clusterName="default")
+    rules = member("events")
+    rules.put_rule(Name="sessionwarden-watch", EventPattern='{"source":["aws.ssm"]}', State="DISABLED")
+    member("s3").create_bucket(Bucket="trails", CreateBucketConfiguration={"LocationConstraint": REGION})
+    member("cloudtrail").create_trail(Name="sessionwarden-trail", S3BucketName="trails")
+    doomed = member("kms").create_key()["KeyMetadata"]["KeyId"]
+    member("kms").schedule_key_deletion(KeyId=doomed, PendingWindowInDays=7)
+    known["doomed"] = doomed
     return {**known, "document": json.dumps(content)}
 
 
@@ -167,7 +174,7 @@ def ministack(url):
     created = organizations.create_account(Email="a@example.com", AccountName="orders")["CreateAccountStatus"]
     account = created["AccountId"]
     organizations.move_account(AccountId=account, SourceParentId=root, DestinationParentId=unit)
-    content = text({"Effect": "Deny", "Action": "ssm:StartSession", "Resource": "*"})
+    content = sys.stdin.read()
     quarantine = organizations.create_policy(
         Name="quarantine", Description="", Content=content, Type="SERVICE_CONTROL_POLICY"
     )["Policy"]["PolicySummary"]["Id"]

@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use sessionwarden_machine::ids::{AccountId, Now, SessionKey};
+use sessionwarden_machine::{
+    ids::{AccountId, Now, SessionKey},
+    scp::ScpSettings,
+};
 use sessionwarden_world::{Caller, StartSession, World};
 use tokio::runtime::Runtime;
 
@@ -105,7 +108,8 @@ pub struct Cloud {
     _moto: Server,
     members: Vec<Member>,
     queues: QueueUrls,
-    quarantine: String,
+    access_policy: String,
+    channel_policy: String,
 }
 
 #[derive(Debug)]
@@ -167,7 +171,8 @@ impl Cloud {
             _moto: moto,
             members: filled.members,
             queues: filled.queues,
-            quarantine: filled.quarantine,
+            access_policy: filled.access_policy,
+            channel_policy: filled.channel_policy,
         };
         prepare::documents(&cloud).await?;
         cloud.delivery.create_stream(shape.shards).await?;
@@ -193,9 +198,10 @@ impl Cloud {
         &self.queues
     }
 
-    /// The id of the service control policy that locks an account. It binds nobody in the model.
-    pub fn quarantine(&self) -> &str {
-        &self.quarantine
+    /// The ids of the service control policies that deny access, and that close the channel as well. They bind nobody in
+    /// the model.
+    pub fn quarantine_policies(&self) -> [&str; 2] {
+        [&self.access_policy, &self.channel_policy]
     }
 
     /// The server of sessions, for its faults and its count of calls.
@@ -245,6 +251,13 @@ fn start_children<'scope>(scope: &'scope std::thread::Scope<'scope, '_>) -> Resu
     let ministack = ministack(Access::Checked)?;
     let moto = moto.join().map_err(|_| "moto could not be started".to_owned())??;
     Ok((ministack, moto))
+}
+
+/// What the service control policies of the organisation are rendered from.
+pub fn scp_settings() -> ScpSettings {
+    let default = ScpSettings::default();
+    let own_roles = default.own_roles.iter().cloned().chain([ROLE.into()]).collect();
+    ScpSettings { own_roles, ..default }
 }
 
 fn now() -> Now {

@@ -1,6 +1,9 @@
 //! The organisation in the servers, as the model has it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
@@ -9,10 +12,11 @@ use serde_json::{Value, json};
 use sessionwarden_machine::{
     ids::AccountId,
     posture::{Identity, Who},
+    scp::{ScpName, render},
 };
 use sessionwarden_world::{Account, Caller, OrganisationShape, World, cloudtrail::CallerKind, texts};
 
-use super::{Cloud, EXTERNAL_ID, MANAGEMENT, Member, QueueUrls, REGION, ROLE, TOPIC, connect, now};
+use super::{Cloud, EXTERNAL_ID, MANAGEMENT, Member, QueueUrls, REGION, ROLE, TOPIC, connect, now, scp_settings};
 use crate::python;
 
 /// The profile and role of the instances that may write logs, as the model has them.
@@ -37,13 +41,16 @@ const ACTIONS: [&str; 14] = [
     "s3:ListBucket",
     "sns:Publish",
 ];
-const QUARANTINE_ACTIONS: [&str; 2] = ["ssm:StartSession", "ssm:ResumeSession"];
+
+/// The policies that are prepared; that of principals is made when it is needed.
+const QUARANTINE: [ScpName; 2] = [ScpName::QuarantineAccess, ScpName::QuarantineChannel];
 
 /// What the servers made of it.
 pub(super) struct Filled {
     pub(super) members: Vec<Member>,
     pub(super) queues: QueueUrls,
-    pub(super) quarantine: String,
+    pub(super) access_policy: String,
+    pub(super) channel_policy: String,
 }
 
 /// An organisation with a log archive and so many members. Returns their ids, the management account's first.
@@ -94,7 +101,8 @@ pub(super) async fn fill(ministack: &str, world: &mut World) -> anyhow::Result<F
         parked: text(&told["parked"])?,
         notifications: text(&told["notifications"])?,
     };
-    Ok(Filled { members, queues, quarantine: text(&told["quarantine"])? })
+    let [access_policy, channel_policy] = QUARANTINE.map(|name| text(&told["quarantine"][name.as_str()]));
+    Ok(Filled { members, queues, access_policy: access_policy?, channel_policy: channel_policy? })
 }
 
 /// The documents of each member, sent to moto by way of the session manager.
@@ -119,6 +127,10 @@ fn ask(ministack: &str, world: &World) -> anyhow::Result<Value> {
     let ordinary = world.accounts().iter().filter(|account| account.ordinary());
     let members: Vec<Value> = ordinary.map(|account| member(world, account)).collect::<anyhow::Result<_>>()?;
     let node_tags = BTreeMap::from([texts::NODE_TAG]);
+    let mut quarantine = BTreeMap::new();
+    for name in QUARANTINE {
+        quarantine.insert(name.as_str(), render(name, &scp_settings(), &BTreeSet::new())?.text);
+    }
     Ok(json!({
         "url": ministack,
         "region": REGION,
@@ -127,7 +139,7 @@ fn ask(ministack: &str, world: &World) -> anyhow::Result<Value> {
         "external_id": EXTERNAL_ID,
         "topic": TOPIC,
         "actions": ACTIONS,
-        "quarantine_actions": QUARANTINE_ACTIONS,
+        "quarantine": quarantine,
         "organization": organization,
         "key_alias": texts::SESSION_KEY,
         "node_tags": node_tags,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use aws_credential_types::Credentials;
+use aws_sdk_organizations::types::PolicyType;
 use aws_sdk_sts::config::{BehaviorVersion, Region};
 use axum::{
     body::Bytes,
@@ -15,16 +16,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use sessionwarden_machine::ids::AccountId;
+use sessionwarden_machine::{ids::AccountId, scp::PROBE_DOCUMENT};
 
 use super::{Fault, Inner};
+use crate::cloud::MANAGEMENT;
 
 /// What a call cannot be answered with.
 pub(super) type Code = &'static str;
 
-/// Which account a key is of.
+/// Which account a key is of, and whether a quarantine policy is attached to it.
 pub(super) struct Accounts {
     sts: Option<aws_sdk_sts::Client>,
+    organizations: Option<aws_sdk_organizations::Client>,
     by_key: Mutex<BTreeMap<String, AccountId>>,
 }
 
@@ -38,7 +41,30 @@ impl Accounts {
                 .endpoint_url(url);
             aws_sdk_sts::Client::from_conf(config.build())
         };
-        Self { sts: sts.map(client), by_key: Mutex::default() }
+        let organizations = |url: &str| {
+            let config = aws_sdk_organizations::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("us-east-1"))
+                .credentials_provider(Credentials::new(MANAGEMENT, "test", None, None, "test"))
+                .endpoint_url(url);
+            aws_sdk_organizations::Client::from_conf(config.build())
+        };
+        Self { sts: sts.map(client), organizations: sts.map(organizations), by_key: Mutex::default() }
+    }
+
+    /// Whether an account carries a policy whose content denies the probe. Nobody else here evaluates such policies: as
+    /// soon as one is attached it holds.
+    async fn locked(&self, account: AccountId) -> Option<bool> {
+        let organizations = self.organizations.as_ref()?;
+        let call = organizations.list_policies_for_target().target_id(account.to_string());
+        let attached = call.filter(PolicyType::ServiceControlPolicy).send().await.ok()?;
+        for policy in attached.policies() {
+            let found = organizations.describe_policy().policy_id(policy.id()?).send().await.ok()?;
+            if found.policy()?.content()?.contains(PROBE_DOCUMENT) {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// The account of a key: one of twelve digits is an account's own; of other keys, STS tells it (`GetAccessKeyInfo`),
@@ -131,6 +157,13 @@ pub(super) async fn answer(State(inner): State<Arc<Inner>>, headers: HeaderMap, 
     let Ok(input) = serde_json::from_slice::<Value>(&body) else {
         return call.failure(400, "SerializationException");
     };
+    if call.action == "GetDocument" && input["Name"] == PROBE_DOCUMENT {
+        return match inner.accounts.locked(account).await {
+            Some(true) => denied(),
+            Some(false) => call.failure(400, "InvalidDocument"),
+            None => call.failure(500, "InternalServerError"),
+        };
+    }
     match (inner.model(&call.action, account, region, &input), &inner.forward) {
         (Some(answered), _) => {
             let shown = answered.map(|answer| answer.to_string().into_response());
@@ -139,6 +172,14 @@ pub(super) async fn answer(State(inner): State<Arc<Inner>>, headers: HeaderMap, 
         (None, Some(forward)) => forward.send(account, &headers, &body).await,
         (None, None) => call.failure(400, "UnknownOperationException"),
     }
+}
+
+/// What AWS says where a service control policy denies a call ("Troubleshoot access denied error messages").
+fn denied() -> Response {
+    let message =
+        "User is not authorized to perform: ssm:GetDocument with an explicit deny in a service control policy";
+    let body = json!({ "__type": "com.amazonaws#AccessDeniedException", "message": message });
+    (StatusCode::BAD_REQUEST, body.to_string()).into_response()
 }
 
 /// The key and region that a request is signed for.
