@@ -10,13 +10,14 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sessionwarden_machine::{
-    account::{Account, AccountInput, Decision, Fleet},
+    account::{Account, AccountInput},
     compliance::Verdicts,
     effect::Effect,
-    ids::{AccountId, EffectId, Now, Subject},
-    incident::Incident,
+    ids::{EffectId, Now, Subject},
+    incident::{Incident, IncidentInput},
     posture::Memory,
     recheck::Schedule,
+    register::{Register, RegisterInput},
     session::{Input, Phase, Rules, Session},
     settings::Settings,
 };
@@ -66,8 +67,10 @@ pub enum News {
     Session(Input),
     /// About an account.
     Account(AccountInput),
-    /// An event that opens an incident or adds to one.
-    Incident(Box<Incident>),
+    /// About the register of locks.
+    Register(RegisterInput),
+    /// About an incident.
+    Incident(IncidentInput),
     /// Effects that are durable now.
     Done(Vec<EffectId>),
     /// Time has passed.
@@ -86,6 +89,8 @@ pub enum State {
     Account(Box<Account>),
     /// An incident; nothing before its first event.
     Incident(Option<Box<Incident>>),
+    /// The register of locks.
+    Register(Box<Register>),
 }
 
 /// What one step of one subject came to.
@@ -104,6 +109,8 @@ pub enum Calls {
     Now,
     /// By whoever looks at the subject next: it is stored as due at once. So a shard never waits for an account (I13).
     Later,
+    /// Terminations now, all else by whoever looks at the subject next.
+    Terminations,
 }
 
 /// The service's hands and memory. One task owns it.
@@ -122,11 +129,11 @@ pub struct Handler<S, H> {
     pub(crate) outlets: Outlets,
     /// When effects that call somebody are performed.
     pub(crate) calls: Calls,
+    /// Whether it performs what changes the organisation: one writer does.
+    pub(crate) organizes: bool,
     pub(crate) accounts_in_organization: usize,
     /// The regions in which sessions can run, as the organisation last said.
     pub(crate) regions: Vec<Arc<str>>,
-    /// Accounts whose latest episode is a lock: when it was decided, and whether it holds.
-    locks: BTreeMap<AccountId, (Now, bool)>,
     /// Items as they were read or written last, until what is being handled is over: a lost race drops its item.
     read: BTreeMap<Arc<str>, Option<Item>>,
     /// Live sessions due within this time are looked at with those that are due now, in milliseconds.
@@ -163,9 +170,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
             schedule: Schedule::default(),
             outlets: Outlets::default(),
             calls: Calls::Now,
+            organizes: true,
             accounts_in_organization: 0,
             regions: Vec::new(),
-            locks: BTreeMap::new(),
             read: BTreeMap::new(),
             early_ms: 0,
             dues: BTreeMap::new(),
@@ -233,9 +240,6 @@ impl<S: Store, H: Hands> Handler<S, H> {
             for (subject, step) in stepped {
                 match step.changed.then(|| saved.next()).flatten() {
                     Some(Saved::Conflict) => {
-                        if let Subject::Account(account) = subject {
-                            self.locks.remove(&account);
-                        }
                         lost.push(subject);
                         continue;
                     }
@@ -275,9 +279,15 @@ impl<S: Store, H: Hands> Handler<S, H> {
             State::Session(session) => self.step_session(session, news, now),
             State::Account(account) => self.step_account(account, news, now),
             State::Incident(incident) => {
-                step_incident(incident, news);
-                let effects = incident.as_ref().map(|one| one.wanted(&self.settings)).unwrap_or_default();
-                (effects, None, Vec::new())
+                let inputs = news.iter().filter_map(incident_input);
+                let effects = Incident::step_all(incident, inputs, now, &self.settings);
+                let due = incident.as_ref().and_then(|incident| incident.due_at(now, &self.settings));
+                (effects, due, Vec::new())
+            }
+            State::Register(register) => {
+                let inputs = news.iter().filter_map(register_input);
+                let effects = register.step_all(inputs, now, &self.settings, self.accounts_in_organization);
+                (effects, register.due_at(&self.settings), Vec::new())
             }
         };
         // Nothing is made of what is kept no more by the passing of time.
@@ -290,6 +300,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             State::Session(session) => Item::encode(key, session)?,
             State::Account(account) => Item::encode(key, account)?,
             State::Incident(incident) => Item::encode(key, incident)?,
+            State::Register(register) => Item::encode(key, register)?,
         };
         item.due = due.map(|at| Due { partition: partition(subject), at });
         item.depends = depends;
@@ -315,7 +326,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             match one {
                 News::Session(input) => session.absorb(input.clone(), now),
                 News::Done(effects) => session.absorb(Input::Done(effects.clone()), now),
-                News::Wake | News::Account(_) | News::Incident(_) => {}
+                News::Wake | News::Account(_) | News::Incident(_) | News::Register(_) => {}
             }
         }
         let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
@@ -334,32 +345,13 @@ impl<S: Store, H: Hands> Handler<S, H> {
         news: &[News],
         now: Now,
     ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>) {
-        self.note_lock(account);
-        let fleet = self.fleet(account.account, now);
         let inputs = news.iter().filter_map(|one| match one {
             News::Account(input) => Some(input.clone()),
             News::Done(effects) => Some(AccountInput::Done(effects.clone())),
-            News::Wake | News::Session(_) | News::Incident(_) => None,
+            News::Wake | News::Session(_) | News::Incident(_) | News::Register(_) => None,
         });
-        let effects = account.step_all(inputs, now, &self.settings, fleet);
-        // Before the save: accounts that are stepped together see each other's locks (I6).
-        self.note_lock(account);
-        (effects, account.due_at(&self.settings), Vec::new())
-    }
-
-    fn note_lock(&mut self, account: &Account) {
-        if let Some(episode) = account.episode.as_ref().filter(|episode| episode.decision == Decision::Lock) {
-            self.locks.insert(account.account, (episode.decided_at, episode.holds()));
-        }
-    }
-
-    fn fleet(&self, account: AccountId, now: Now) -> Fleet {
-        let others = || self.locks.iter().filter(|(other, _)| **other != account).map(|(_, lock)| *lock);
-        Fleet {
-            accounts: self.accounts_in_organization,
-            locked: others().filter(|(_, holds)| *holds).count(),
-            locked_last_hour: others().filter(|(at, _)| now < at.plus_ms(HOUR_MS)).count(),
-        }
+        let effects = account.step_all(inputs, now, &self.settings);
+        (effects, account.due_at(now, &self.settings), Vec::new())
     }
 
     /// A subject's state as it is stored.
@@ -394,7 +386,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
 fn tells(news: &News) -> bool {
     match news {
         News::Session(input) => matches!(input, Input::Event(_) | Input::Gathered(_)),
-        News::Account(_) | News::Incident(_) => true,
+        News::Account(_) | News::Incident(_) | News::Register(_) => true,
         News::Done(_) | News::Wake => false,
     }
 }
@@ -404,6 +396,7 @@ fn fresh(subject: &Subject, now: Now) -> State {
         Subject::Session(key) => State::Session(Box::new(Session::new(key.clone(), now))),
         Subject::Account(account) => State::Account(Box::new(Account::new(*account))),
         Subject::Incident(_) => State::Incident(None),
+        Subject::Register => State::Register(Box::default()),
     }
 }
 
@@ -413,6 +406,7 @@ pub fn read(subject: &Subject, item: &Item) -> Result<State, ItemError> {
         Subject::Session(_) => State::Session(item.decode()?),
         Subject::Account(_) => State::Account(item.decode()?),
         Subject::Incident(_) => State::Incident(item.decode()?),
+        Subject::Register => State::Register(item.decode()?),
     })
 }
 
@@ -422,22 +416,31 @@ fn kept_until(now: Now) -> Now {
     until.plus_ms(HOUR_MS - until.0.rem_euclid(HOUR_MS))
 }
 
+/// The round of looks of what changes the organisation: accounts' locks and their register.
+pub(crate) const ORGANIZATION: &str = "organization";
+
 /// Whose round of looks a subject belongs to.
 pub(crate) fn partition(subject: &Subject) -> Arc<str> {
     match subject {
         Subject::Session(key) => format!("{}#{}", key.account, key.region).into(),
-        Subject::Account(account) => account.to_string().into(),
+        Subject::Account(_) | Subject::Register => ORGANIZATION.into(),
         Subject::Incident(_) => "incident".into(),
     }
 }
 
-fn step_incident(incident: &mut Option<Box<Incident>>, news: &[News]) {
-    for one in news {
-        match (one, incident.as_mut()) {
-            (News::Incident(new), Some(known)) => known.merge((**new).clone()),
-            (News::Incident(new), None) => *incident = Some(new.clone()),
-            (News::Done(effects), Some(known)) => known.done.extend(effects.iter().cloned()),
-            (News::Done(_) | News::Wake | News::Session(_) | News::Account(_), _) => {}
-        }
+fn incident_input(news: &News) -> Option<IncidentInput> {
+    match news {
+        News::Incident(input) => Some(input.clone()),
+        News::Done(effects) => Some(IncidentInput::Done(effects.clone())),
+        News::Wake => Some(IncidentInput::Wake),
+        News::Session(_) | News::Account(_) | News::Register(_) => None,
+    }
+}
+
+fn register_input(news: &News) -> Option<RegisterInput> {
+    match news {
+        News::Register(input) => Some(input.clone()),
+        News::Done(effects) => Some(RegisterInput::Done(effects.clone())),
+        News::Wake | News::Session(_) | News::Account(_) | News::Incident(_) => None,
     }
 }

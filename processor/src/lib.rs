@@ -6,6 +6,7 @@ pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod effects;
 pub mod feed;
 pub mod fleet;

@@ -6,9 +6,12 @@ use std::{
 };
 
 use sessionwarden_machine::{
+    effect::Lock,
     ids::{AccountId, SessionKey},
+    incident::Restore,
     posture::{Bucket, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who},
     session::{Described, Life},
+    settings::Tier,
 };
 
 pub use sessionwarden_machine::posture::CallError;
@@ -111,24 +114,63 @@ pub trait Organization: Send + Sync {
     /// Its accounts, and the regions in which sessions can run.
     fn places(&self) -> impl Future<Output = Result<(Vec<AccountId>, Vec<Arc<str>>), CallError>> + Send;
 
-    /// Locks an account. Locking a locked one is no error.
-    fn lock(&self, account: AccountId) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Attaches this quarantine policy to an account, and none but this; it is seen to be attached before this succeeds.
+    /// To attach what is attached is no error.
+    fn lock(&self, account: AccountId, lock: &Lock) -> impl Future<Output = Result<(), LockError>> + Send;
 
-    /// Unlocks an account. Unlocking one that is not locked is no error.
-    fn unlock(&self, account: AccountId) -> impl Future<Output = Result<(), CallError>> + Send;
+    /// Detaches all quarantine policies from an account, with nothing but the organisation's own means. To detach what is
+    /// not attached is no error.
+    fn unlock(&self, account: AccountId) -> impl Future<Output = Result<(), LockError>> + Send;
+
+    /// All accounts to which a quarantine policy is attached, whoever attached it, each with the highest tier.
+    fn locks(&self) -> impl Future<Output = Result<BTreeMap<AccountId, Tier>, CallError>> + Send;
+
+    /// An event tells that the organisation's policies were changed: what is remembered of them may not be true any more.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Whether an account's quarantine policy is enforced: attached is not yet enforced.
+    fn bites(&self, account: AccountId) -> impl Future<Output = Result<bool, CallError>> + Send;
+}
+
+/// Why an account is not locked, or not unlocked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// As with any other call.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Somebody else changes the organisation at this time.
+    #[error("the organisation is being changed by somebody else")]
+    Conflict,
+    /// A person has to put right what it says.
+    #[error("{0}")]
+    Hopeless(Arc<str>),
+}
+
+/// Changes that are put back.
+pub trait Repairs: Send + Sync {
+    /// Puts a change back; it is seen to be as wanted before this succeeds. To put back what is as wanted is no error.
+    fn restore(
+        &self,
+        account: AccountId,
+        region: &str,
+        restore: Restore,
+        thing: &str,
+    ) -> impl Future<Output = Result<(), CallError>> + Send;
 }
 
 /// Everything that can be asked and done.
-pub trait Hands: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization {}
+pub trait Hands: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization + Repairs {}
 
-impl<T: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization> Hands for T {}
+impl<T: Sessions + Nodes + Identities + Documents + LogPlaces + Logs + Organization + Repairs> Hands for T {}
 
 /// What many share answers as its content does.
 mod shared {
     use super::{
         AccountId, Arc, BTreeMap, BTreeSet, Bucket, CallError, Cluster, Described, Document, Documents, Guards,
-        Identities, Identity, Key, Life, LogObject, LogPlaces, LogStream, Logs, Network, Node, Nodes, Organization,
-        SessionKey, Sessions, Who,
+        Identities, Identity, Key, Life, Lock, LockError, LogObject, LogPlaces, LogStream, Logs, Network, Node, Nodes,
+        Organization, Repairs, Restore, SessionKey, Sessions, Tier, Who,
     };
 
     type Answer<T> = Result<T, CallError>;
@@ -213,17 +255,35 @@ mod shared {
         }
     }
 
+    impl<T: Repairs> Repairs for Arc<T> {
+        async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Answer<()> {
+            T::restore(self, account, region, restore, thing).await
+        }
+    }
+
     impl<T: Organization> Organization for Arc<T> {
         async fn places(&self) -> Answer<(Vec<AccountId>, Vec<Arc<str>>)> {
             T::places(self).await
         }
 
-        async fn lock(&self, account: AccountId) -> Answer<()> {
-            T::lock(self, account).await
+        async fn lock(&self, account: AccountId, lock: &Lock) -> Result<(), LockError> {
+            T::lock(self, account, lock).await
         }
 
-        async fn unlock(&self, account: AccountId) -> Answer<()> {
+        async fn unlock(&self, account: AccountId) -> Result<(), LockError> {
             T::unlock(self, account).await
+        }
+
+        async fn locks(&self) -> Answer<BTreeMap<AccountId, Tier>> {
+            T::locks(self).await
+        }
+
+        async fn changed(&self) {
+            T::changed(self).await;
+        }
+
+        async fn bites(&self, account: AccountId) -> Answer<bool> {
+            T::bites(self, account).await
         }
     }
 }

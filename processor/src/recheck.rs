@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sessionwarden_machine::{
     compliance::EvidenceKind,
     ids::{Now, SessionKey, Subject, Thing},
+    incident::IncidentInput,
+    register::{RegisterInput, register_works},
     session::{Gathered, Input, Life, Phase, Rules},
 };
 use sessionwarden_store::Store;
@@ -24,7 +26,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// Sets the timers of everything that was due or undone when the service last stopped.
     pub async fn recover(&mut self, now: Now) -> Result<usize, HandleError> {
         let mut found = 0;
-        for prefix in ["session#", "account#", "incident#"] {
+        for prefix in ["session#", "account#", "incident#", "register#"] {
             let mut after: Option<std::sync::Arc<str>> = None;
             loop {
                 let keys = self.store.keys(prefix, after.as_deref(), PAGE).await?;
@@ -43,6 +45,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     Some(_) | None => break,
                 }
             }
+        }
+        if register_works(&self.settings) {
+            // It is made where there is none.
+            self.schedule.set(now, Subject::Register);
         }
         Ok(found)
     }
@@ -75,7 +81,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
             let mut inbox = Inbox::new();
             for item in self.store.expired(now, PAGE).await? {
                 if let Some((cause, incident)) = forgotten(&item)? {
-                    inbox.insert(Subject::Incident(cause), vec![News::Incident(Box::new(incident))]);
+                    inbox.insert(
+                        Subject::Incident(cause),
+                        vec![News::Incident(IncidentInput::Seen(Box::new(incident)))],
+                    );
                 }
             }
             self.handle(inbox, now).await?;
@@ -95,12 +104,16 @@ impl<S: Store, H: Hands> Handler<S, H> {
         for subject in subjects {
             let question = match (&subject, &self.hands) {
                 (Subject::Session(_), Some(_)) => self.question(&subject, now).await?,
-                (Subject::Session(_) | Subject::Account(_) | Subject::Incident(_), _) => None,
+                (Subject::Session(_) | Subject::Account(_) | Subject::Incident(_) | Subject::Register, _) => None,
             };
             if let (Some(question), Subject::Session(key)) = (question, &subject) {
                 questions.insert(key.clone(), question);
             } else {
-                inbox.insert(subject, vec![News::Wake]);
+                let news = match subject {
+                    Subject::Register => News::Register(RegisterInput::Wake),
+                    Subject::Session(_) | Subject::Account(_) | Subject::Incident(_) => News::Wake,
+                };
+                inbox.insert(subject, vec![news]);
             }
         }
         for (key, gathered) in self.ask(&questions, now).await {

@@ -11,15 +11,18 @@ use std::{
 
 use serde_json::Value;
 use sessionwarden_machine::{
+    effect::Lock,
     ids::{AccountId, EventTime, SessionKey},
+    incident::Restore,
     posture::{
         Bucket, CallError, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who,
         snapshot::{Answer, Line, Named},
     },
     session::{Described, Life},
+    settings::Tier,
 };
 
-use crate::ports::{Documents, Identities, LogPlaces, Logs, Nodes, Organization, Sessions};
+use crate::ports::{Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions};
 
 /// How long one line may be, in bytes.
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -257,16 +260,30 @@ impl Logs for Past<'_> {
     }
 }
 
+impl Repairs for Past<'_> {
+    async fn restore(&self, _: AccountId, _: &str, _: Restore, _: &str) -> Result<(), CallError> {
+        Err(CallError::Denied)
+    }
+}
+
 impl Organization for Past<'_> {
     async fn places(&self) -> Result<(Vec<AccountId>, Vec<Arc<str>>), CallError> {
         Err(CallError::Unknown)
     }
 
-    async fn lock(&self, _account: AccountId) -> Result<(), CallError> {
-        Err(CallError::Denied)
+    async fn lock(&self, _account: AccountId, _lock: &Lock) -> Result<(), LockError> {
+        Err(CallError::Denied.into())
     }
 
-    async fn unlock(&self, _account: AccountId) -> Result<(), CallError> {
-        Err(CallError::Denied)
+    async fn unlock(&self, _account: AccountId) -> Result<(), LockError> {
+        Err(CallError::Denied.into())
+    }
+
+    async fn locks(&self) -> Result<BTreeMap<AccountId, Tier>, CallError> {
+        Err(CallError::Unknown)
+    }
+
+    async fn bites(&self, _account: AccountId) -> Result<bool, CallError> {
+        Err(CallError::Unknown)
     }
 }

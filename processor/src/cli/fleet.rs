@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use aws_config::SdkConfig;
 use sessionwarden_machine::{
-    compliance::Judge,
+    compliance::{Judge, Verdicts},
     lease::{LeaseSettings, Start, WorkerId},
     settings::Settings,
 };
@@ -15,18 +16,20 @@ use tokio_util::sync::CancellationToken;
 use super::{FAILED, Failure, routes};
 use crate::{
     audit::{AuditFile, AuditObjects, AuditTrail, ObjectsSettings},
-    aws::{AwsOrganization, AwsSettings},
-    config::{Aws, Config, MetricNaming, StreamStart, settings_of},
+    aws::{AwsOrganization, AwsSettings, LockSettings},
+    config::{Aws, Config, MetricNaming, StreamStart, scp_settings_of, settings_of},
     console::{Health, Status},
+    control::{self, ControlReply, ControlRequest},
     effects::Reports,
     feed::FeedFile,
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
+    handle::{Calls, Handler},
     metrics::Metrics,
     outbound::{
         CloudWatch, Counts, Deliver, DeskLimits, Destination, EventBus, Line, MetricNames, Notifier, Outlets,
         ParkedQueue, Queues, SnsRoute, SnsTopics, SqsWakeUps, Tell, TopicTemplate, WakeLimits,
     },
-    run::SharedBoard,
+    run::{Board, SharedBoard},
     stream::{EventStream, FanOutSettings, Kinesis, KinesisSettings, ReadBy, StreamError, Worker, WorkerSettings},
 };
 
@@ -53,8 +56,6 @@ pub(super) fn settings(config: &Config) -> Settings {
     let mut settings = settings_of(config);
     settings.notify =
         config.aws.central_topic.is_some() || config.aws.member_topic.is_some() || !config.routes.is_empty();
-    // The caps on locks are counted within one process: they would not hold among several.
-    settings.quarantine.enabled = false;
     settings
 }
 
@@ -121,6 +122,36 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
     Ok(())
 }
 
+/// Answers a question, or writes what is ordered into the state that the workers share. What follows from it is theirs to
+/// do.
+pub(super) async fn answer(config: &Config, request: ControlRequest) -> Result<ControlReply, Failure> {
+    let own = aws_config::defaults(aws_config::BehaviorVersion::latest()).load().await;
+    let store = DynamoDb::new(&aws_sdk_dynamodb::Config::from(&own), tables(&config.aws));
+    store.check_tables().await.map_err(Failure::failed)?;
+    let caller = aws_sdk_sts::Client::new(&own).get_caller_identity().send().await;
+    let caller = caller.context("STS does not say who you are").map_err(Failure::failed)?;
+    let who = caller.arn().context("STS does not say who you are").map_err(Failure::failed)?;
+    let judge = crate::policy::load(config.policy.dir.as_deref(), config.policy.waivers_dir.as_deref());
+    let verdicts = Verdicts::new(judge.map_err(Failure::usage)?);
+    let (metrics, now) = (Metrics::new().map_err(Failure::failed)?, crate::run::now());
+    let settings = settings(config);
+    let board = SharedBoard::new(Board::new(now, &settings, "", metrics.clone()));
+    let hands = None::<Arc<AwsOrganization>>;
+    let mut handler = Handler::new(store, hands, settings, verdicts, Reports::elsewhere(), metrics, board);
+    // There is an organisation, though this process does not call it.
+    handler.settings.organization = true;
+    (handler.calls, handler.organizes) = (Calls::Later, false);
+    Box::pin(control::answer(&mut handler, request, who.into(), now)).await.map_err(Failure::failed)
+}
+
+fn tables(aws: &Aws) -> DynamoDbSettings {
+    DynamoDbSettings {
+        state_table: aws.state_table.clone(),
+        index_table: aws.index_table.clone(),
+        ..DynamoDbSettings::default()
+    }
+}
+
 /// The audit trail: in the bucket, where there is one, or else in a file of this machine.
 fn audit(config: &Config, own: &SdkConfig, worker: &WorkerId) -> Result<AuditTrail, Failure> {
     Ok(match &config.audit.bucket {
@@ -143,6 +174,11 @@ fn hands_settings(config: &Config) -> AwsSettings {
         regions: aws.regions(),
         organization_account: aws.organization_account,
         log_account: config.organization.log_archive_account,
+        locks: LockSettings {
+            access_policy: config.quarantine.access_policy.as_deref().map(Arc::from),
+            channel_policy: config.quarantine.channel_policy.as_deref().map(Arc::from),
+            scp: scp_settings_of(config),
+        },
         ..AwsSettings::new(aws.role.as_str(), aws.external_id.as_str())
     }
 }
@@ -223,13 +259,8 @@ struct Services {
 impl Services {
     /// Looks at every service, and tells of all that are not as they must be.
     async fn open(aws: &Aws, own: &SdkConfig) -> Result<Self, Failure> {
-        let tables = DynamoDbSettings {
-            state_table: aws.state_table.clone(),
-            index_table: aws.index_table.clone(),
-            ..DynamoDbSettings::default()
-        };
         let dynamodb = aws_sdk_dynamodb::Config::from(own);
-        let store = DynamoDb::new(&dynamodb, tables);
+        let store = DynamoDb::new(&dynamodb, tables(aws));
         let leases = DynamoDbLeases::new(&dynamodb, aws.lease_table.as_str(), (aws.fail_over_ms / 5).max(500));
         let by = aws.consumer.as_deref().map_or(ReadBy::Polling, |name| ReadBy::FanOut(FanOutSettings::new(name)));
         let reading = KinesisSettings::new(aws.stream.as_str());

@@ -4,10 +4,13 @@
 //! 3 done, but something could not be read and was parked.
 
 mod audit;
+mod control;
 #[cfg(feature = "aws")]
 mod fleet;
 mod iam;
+mod incidents;
 mod policy;
+mod quarantine;
 mod replay;
 mod report;
 mod routes;
@@ -44,6 +47,8 @@ struct Cli {
 enum Command {
     Replay(replay::Args),
     Run(run::Args),
+    Quarantine(quarantine::Args),
+    Incidents(incidents::Args),
     Audit(audit::Args),
     Iam(iam::Args),
     Policy(policy::Args),
@@ -82,6 +87,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Quarantine(args) => quarantine::run(&args),
+        Command::Incidents(args) => incidents::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Iam(args) => iam::run(&args),
         Command::Policy(args) => policy::run(&args),

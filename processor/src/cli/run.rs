@@ -29,6 +29,7 @@ use crate::{
     audit::AuditFile,
     config::{BackendKind, Config, settings_of},
     console::{Console, ConsoleError, HappeningKind, Health, Status, status},
+    control::ControlSocket,
     effects::Reports,
     feed::FeedFile,
     handle::Handler,
@@ -43,7 +44,7 @@ use crate::{
 };
 
 /// The stack of a thread, in bytes. The SDK's futures are large, larger still where they are not optimised.
-const STACK_BYTES: usize = 8 << 20;
+pub(super) const STACK_BYTES: usize = 8 << 20;
 /// Batches that wait between the reading thread and the service.
 const BATCHES_MAX: usize = 4;
 /// A loop that shows no life for so long is not ready.
@@ -104,6 +105,10 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         config.service.mode = if mode == ModeArg::Enforce { Mode::Enforce } else { Mode::Observe };
     } else if args.config.is_none() && args.source.is_empty() {
         config.service.mode = Mode::Enforce;
+    }
+    if args.config.is_none() && args.source.is_empty() {
+        // The organisation of the demonstration is a model: what its mode is, is that of its locks too.
+        config.quarantine.mode = config.service.mode;
     }
     if let Some(dir) = &args.data_dir {
         config.service.data_dir.clone_from(dir);
@@ -276,7 +281,9 @@ async fn serve_here(
     handler.outlets = Outlets::new(people);
 
     let (sender, status) = watch::channel(handler.board.lock().snapshot(started));
+    let control = ControlSocket::open(&config.service.data_dir).map_err(Failure::failed)?;
     let signals = Signals {
+        control: Some(control),
         stop: frame.stop.clone(),
         until: args.for_.map(|time| tokio::time::Instant::now() + time),
         drain_max: Duration::from_secs(config.service.drain_seconds_max),

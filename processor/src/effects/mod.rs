@@ -1,5 +1,6 @@
 //! Performs effects. An executor has no choice to make: what it is given is to be done, once or many times.
 
+mod calls;
 mod evidence;
 mod lanes;
 mod reports;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use sessionwarden_machine::effect::RemedyResult;
 
+pub(crate) use calls::{Answer, Caller};
 pub use evidence::{Question, gather};
 pub(crate) use lanes::{Lane, Lanes, limit_of, within};
 pub use reports::{Reports, WriteError};
@@ -17,7 +19,7 @@ pub(crate) use survey::Survey;
 use crate::ports::CallError;
 
 /// How a call ended, as the core takes it. A thing that is gone needs no ending.
-pub fn result_of(call: Result<(), CallError>) -> RemedyResult {
+fn result_of(call: Result<(), CallError>) -> RemedyResult {
     match call {
         Ok(()) => RemedyResult::Done,
         Err(CallError::Gone) => RemedyResult::Unneeded,

@@ -40,7 +40,8 @@ pub enum WriteError {
 /// together, in the order in which it came.
 #[derive(Clone, Debug)]
 pub struct Reports {
-    shared: Arc<Shared>,
+    /// `None` where others report.
+    shared: Option<Arc<Shared>>,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,12 @@ impl Reports {
     /// Reports to these two.
     pub fn new(feed: FeedFile, audit: impl Into<AuditTrail>) -> Self {
         let sinks = tokio::sync::Mutex::new(Sinks { feed, audit: audit.into() });
-        Self { shared: Arc::new(Shared { waiting: Mutex::default(), sinks }) }
+        Self { shared: Some(Arc::new(Shared { waiting: Mutex::default(), sinks })) }
+    }
+
+    /// Reports nothing: what is to be reported stays undone, and whoever looks at its subject next reports it.
+    pub fn elsewhere() -> Self {
+        Self { shared: None }
     }
 
     /// Writes what `effects` say; durable on return. Returns the ids of what was written.
@@ -75,6 +81,9 @@ impl Reports {
     /// # Errors
     /// [`WriteError`]; what was to be written may then stand in feed and audit trail, and can be written again.
     pub async fn write(&self, effects: &[&Effect], now: Now) -> Result<Vec<EffectId>, WriteError> {
+        let Some(shared) = &self.shared else {
+            return Ok(Vec::new());
+        };
         let (reports, entries, ids) = told(effects, now)?;
         if entries.is_empty() {
             return Ok(ids);
@@ -83,8 +92,8 @@ impl Reports {
             entry.check()?;
         }
         let (answer, mut answered) = oneshot::channel();
-        self.shared.waiting().push_back(Share { reports, entries, answer });
-        let mut sinks = self.shared.sinks.lock().await;
+        shared.waiting().push_back(Share { reports, entries, answer });
+        let mut sinks = shared.sinks.lock().await;
         loop {
             match answered.try_recv() {
                 Ok(Ok(())) => return Ok(ids),
@@ -93,7 +102,7 @@ impl Reports {
                 // Nobody wrote it while this waited for its turn.
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
-            let (reports, entries, answers) = self.shared.take();
+            let (reports, entries, answers) = shared.take();
             let written = sinks.write(&reports, &entries).await.map_err(Arc::new);
             for answer in answers {
                 // Whoever does not wait any more needs no answer.
@@ -167,8 +176,9 @@ fn told(effects: &[&Effect], now: Now) -> Result<Told, AuditError> {
                 entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
                 continue;
             }
-            Effect::Quarantine { id, account } => {
-                entries.push(AuditEntry::new(now, AuditKind::Intent, id, &serde_json::json!({ "lock": account }))?);
+            Effect::Quarantine { id, account, lock } => {
+                let body = serde_json::json!({ "lock": account, "tier": lock.tier, "principals": lock.principals });
+                entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
                 continue;
             }
             Effect::Release { id, account } => {
@@ -176,7 +186,26 @@ fn told(effects: &[&Effect], now: Now) -> Result<Told, AuditError> {
                 entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
                 continue;
             }
-            Effect::Count { .. } | Effect::Notify { .. } => continue,
+            Effect::Restore { id, account, region, restore, thing } => {
+                let body = serde_json::json!({
+                    "restore": restore, "account": account, "region": region, "thing": thing,
+                });
+                entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
+                continue;
+            }
+            Effect::Act { id, order, who, reason, target, at } => {
+                let body = serde_json::json!({
+                    "order": order, "who": who, "reason": reason, "target": target, "at": at.as_event_time(),
+                });
+                entries.push(AuditEntry::new(now, AuditKind::Decision, id, &body)?);
+            }
+            Effect::Count { .. }
+            | Effect::Notify { .. }
+            | Effect::Sweep { .. }
+            | Effect::Compare { .. }
+            | Effect::ToRegister { .. }
+            | Effect::ToAccount { .. }
+            | Effect::Conclude { .. } => continue,
         }
         ids.push(effect.id().clone());
     }

@@ -42,23 +42,28 @@ pub struct Crew<S, H> {
     pub regions: Regions,
 }
 
-/// The regions in which sessions can run, as the organisation last said.
+/// The regions in which sessions can run, and the number of accounts, as the organisation last said.
 #[derive(Clone, Default)]
-pub struct Regions(Arc<Mutex<Vec<Arc<str>>>>);
+pub struct Regions(Arc<Mutex<(Vec<Arc<str>>, usize)>>);
 
 impl Regions {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+    fn lock(&self) -> MutexGuard<'_, (Vec<Arc<str>>, usize)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set(&self, regions: &[Arc<str>]) {
+    pub(super) fn set(&self, regions: &[Arc<str>], accounts: usize) {
         if !regions.is_empty() {
-            *self.lock() = regions.to_vec();
+            *self.lock() = (regions.to_vec(), accounts);
         }
     }
 
+    /// How many accounts there are; 0 while that is not known.
+    pub(super) fn accounts(&self) -> usize {
+        self.lock().1
+    }
+
     pub(super) fn get(&self) -> Vec<Arc<str>> {
-        self.lock().clone()
+        self.lock().0.clone()
     }
 }
 

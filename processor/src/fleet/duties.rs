@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sessionwarden_machine::ids::{Now, Subject};
+use sessionwarden_machine::{
+    ids::{Now, Subject},
+    incident::IncidentInput,
+};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -26,6 +29,7 @@ const SWEEP_MAX: usize = 10_000;
 const STATUS_TICK: Duration = Duration::from_millis(250);
 const DIGEST_TICK: Duration = Duration::from_secs(5);
 const EXPIRY_TICK: Duration = Duration::from_secs(30);
+const ORGANIZE_TICK: Duration = Duration::from_millis(500);
 
 /// How often things are done.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +76,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static, M: MetricSink, X:
             show(&rechecks, &status, worker.clone(), &source_pulse, &stop),
             sweep(&rechecks, times, &worker, &recheck_pulse, &stop),
             reconcile(&rechecks, times, &worker, &stop),
+            organize(&rechecks, &worker, &stop),
             forget(&rechecks, expiry, &worker, &stop),
             tell(&rechecks, times, counts, people, &stop),
         );
@@ -176,13 +181,13 @@ async fn reconcile<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
         let found: Result<usize, HandleError> = Box::pin(handler.reconcile(now())).await;
         match found {
             Ok(adopted) => {
-                crew.regions.set(&handler.regions);
+                crew.regions.set(&handler.regions, handler.accounts_in_organization);
                 crew.metrics.sessions_adopted(adopted as u64);
                 if adopted > 0 {
                     let text = format!("{adopted} sessions found alive that no event announced");
                     crew.board.lock().notice(now(), HappeningKind::Notice, text);
                 }
-                rechecks.follow(&mut handler, now()).await;
+                rechecks.follow(&mut handler, false, now()).await;
             }
             Err(error) => {
                 tracing::error!(%error, "what AWS shows cannot be compared; it is tried again");
@@ -192,6 +197,31 @@ async fn reconcile<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(times.reconcile) => {}
+        }
+    }
+}
+
+/// Locks and unlocks accounts, for all: one worker changes the organisation.
+async fn organize<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
+    rechecks: &Arc<Rechecks<S, H, Q>>,
+    worker: &watch::Receiver<WorkerStatus>,
+    stop: &CancellationToken,
+) {
+    let (mut ticker, mut first) = (ticker(ORGANIZE_TICK), true);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = rechecks.organization.notified() => {}
+            _ = ticker.tick() => {}
+        }
+        if !worker.borrow().first {
+            first = true;
+            continue;
+        }
+        match rechecks.organize(first).await {
+            Ok(()) => first = false,
+            Err(error) => tracing::error!(%error, "locks cannot be looked after; it is tried again"),
         }
     }
 }
@@ -213,12 +243,15 @@ async fn forget<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static, X: Exp
             let mut inbox = Inbox::new();
             for item in expiry.next().await? {
                 if let Some((cause, incident)) = forgotten(&item)? {
-                    inbox.entry(Subject::Incident(cause)).or_default().push(News::Incident(Box::new(incident)));
+                    inbox
+                        .entry(Subject::Incident(cause))
+                        .or_default()
+                        .push(News::Incident(IncidentInput::Seen(Box::new(incident))));
                 }
             }
             let mut handler = crew.handler(None, Calls::Later);
             handler.handle(inbox, now()).await?;
-            rechecks.follow(&mut handler, now()).await;
+            rechecks.follow(&mut handler, false, now()).await;
             Ok::<_, HandleError>(expiry.done().await?)
         };
         if let Err(error) = pass().await {

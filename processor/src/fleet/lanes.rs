@@ -1,4 +1,7 @@
 //! Looks at what is due: each account and region by itself, many side by side, one look at a time in each.
+//!
+//! A session that is to be ended at once does not wait for the look at its account that may be under way: each account and
+//! region has a lane beside, in which sessions are ended and nothing else is done.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,21 +9,22 @@ use std::{
     time::Duration,
 };
 
-use sessionwarden_machine::ids::{AccountId, Now, Subject};
+use sessionwarden_machine::{
+    ids::{Now, Subject},
+    register::register_works,
+};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{Crew, SharedStore};
 use crate::{
-    handle::{Calls, HandleError, Handler, partition},
+    handle::{Calls, HandleError, Handler, News, ORGANIZATION, partition},
     outbound::{Lane, Planned, Trace, Wake, WakeUps, follow},
     ports::Hands,
     run::now,
 };
 
-/// The region of a wake-up for an account as a whole.
-pub const GLOBAL: &str = "global";
 /// How many accounts and regions are looked at side by side on the service's own account.
 const LANES_AT_ONCE_MAX: usize = 64;
 /// How many subjects may wait for a look; those beyond it stay due in the store, where the sweep finds them.
@@ -29,6 +33,9 @@ const WAITING_MAX: usize = 100_000;
 const DUE_MAX: usize = 20_000;
 /// What is due within this time is looked at now: a queue's delays are whole seconds.
 const SOON_MS: i64 = 250;
+
+/// What the names of lanes end with in which sessions are ended and nothing else is done.
+const ENDING: &str = "!";
 
 type Partition = Arc<str>;
 type OfCrew<S, H> = Handler<S, Arc<H>>;
@@ -40,6 +47,8 @@ pub struct Rechecks<S, H, Q> {
     planned: Mutex<Planned>,
     waiting: Mutex<Waiting>,
     woken: Notify,
+    /// Something of the organisation is due.
+    pub(super) organization: Notify,
     idle: Mutex<Vec<OfCrew<S, H>>>,
     locks: Mutex<BTreeMap<Partition, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -85,6 +94,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
             planned: Mutex::new(Planned::new(grain_ms)),
             waiting: Mutex::default(),
             woken: Notify::new(),
+            organization: Notify::new(),
             idle: Mutex::default(),
             locks: Mutex::default(),
         })
@@ -98,28 +108,47 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
         &self.crew
     }
 
-    /// Sees to what a handler has left for later: what is due is looked at soon, for the rest wake-ups are sent.
-    pub(super) async fn follow(&self, handler: &mut OfCrew<S, H>, now: Now) {
+    /// Sees to what a handler has left for later: what is due is looked at soon, for the rest wake-ups are sent. Where the
+    /// handler has `heard` of sessions, those that are due may have to be ended.
+    pub(super) async fn follow(&self, handler: &mut OfCrew<S, H>, heard: bool, now: Now) {
         let mut later = Vec::new();
         let mut due = Vec::new();
         for (at, subject) in handler.schedule.drain() {
-            if at <= now.plus_ms(SOON_MS) {
+            if *partition(&subject) == *ORGANIZATION {
+                // Whoever looks after the organisation finds it; if that is this worker, at once.
+                if at <= now.plus_ms(SOON_MS) {
+                    self.organization.notify_one();
+                }
+            } else if at <= now.plus_ms(SOON_MS) {
                 due.push(subject);
             } else if let Some(lane) = lane_of(&subject) {
                 later.push((lane, at));
             }
         }
-        self.look_at(due);
+        if heard {
+            let (sessions, others): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|subject| matches!(subject, Subject::Session(_)));
+            self.put(sessions, ENDING);
+            self.put(others, "");
+        } else {
+            self.look_at(due);
+        }
         self.send(later, now).await;
     }
 
     /// Has subjects looked at soon.
     pub(super) fn look_at(&self, subjects: impl IntoIterator<Item = Subject>) {
+        self.put(subjects, "");
+    }
+
+    fn put(&self, subjects: impl IntoIterator<Item = Subject>, lane: &str) {
         let (trace, mut any) = (Trace::current(), false);
         let mut waiting = lock(&self.waiting);
         for subject in subjects {
             any = true;
-            if !waiting.add(partition(&subject), subject, &trace) {
+            let partition = partition(&subject);
+            let partition = if lane.is_empty() { partition } else { format!("{partition}{lane}").into() };
+            if !waiting.add(partition, subject, &trace) {
                 tracing::warn!(max = WAITING_MAX, "too much is due at once; the sweep will find the rest");
                 break;
             }
@@ -145,10 +174,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
 
     /// Looks at what is due in the account and region of a wake-up. All of it is durable on return (I2).
     pub(super) async fn woken(self: &Arc<Self>, wake: Wake) -> Result<(), HandleError> {
-        let partition: Partition = match &*wake.region {
-            GLOBAL => wake.account.to_string().into(),
-            region => format!("{}#{region}", wake.account).into(),
-        };
+        let partition: Partition = format!("{}#{}", wake.account, wake.region).into();
         loop {
             let until = now().plus_ms(self.crew.settings.recheck_ms / 3);
             let due = self.crew.store.due_in(&partition, until, DUE_MAX).await?;
@@ -205,17 +231,39 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
         }
     }
 
+    /// Looks at what is due of the organisation. `first` is for the beginning: the register is made where there is none.
+    pub(super) async fn organize(&self, first: bool) -> Result<(), HandleError> {
+        let partition: Partition = ORGANIZATION.into();
+        let due = self.crew.store.due_in(&partition, now(), DUE_MAX).await?;
+        let mut subjects: BTreeSet<Subject> = due.iter().filter_map(|item| item.key.parse().ok()).collect();
+        if first && register_works(&self.crew.settings) {
+            subjects.insert(Subject::Register);
+        }
+        if subjects.is_empty() { Ok(()) } else { self.round(&partition, subjects).await }
+    }
+
     /// One look at some subjects of one partition.
     async fn round(&self, partition: &Partition, subjects: BTreeSet<Subject>) -> Result<(), HandleError> {
         let alone = Arc::clone(lock(&self.locks).entry(Arc::clone(partition)).or_default());
         let held = alone.lock().await;
         let idle = lock(&self.idle).pop();
         let mut handler = idle.unwrap_or_else(|| self.crew.handler(None, Calls::Now));
+        handler.organizes = **partition == *ORGANIZATION;
+        let ends = partition.ends_with(ENDING);
+        handler.calls = if ends { Calls::Terminations } else { Calls::Now };
+        (handler.regions, handler.accounts_in_organization) = (self.crew.regions.get(), self.crew.regions.accounts());
         let span = tracing::info_span!("look", partition = &**partition, subjects = subjects.len());
         let looked = async {
             // On the heap, as all that gathers and calls is in it.
-            Box::pin(handler.wake(subjects, now())).await?;
-            self.follow(&mut handler, now()).await;
+            if ends {
+                let inbox = subjects.iter().map(|subject| (subject.clone(), vec![News::Wake])).collect();
+                Box::pin(handler.handle(inbox, now())).await?;
+                // Whatever else there is to do with them has its turn.
+                self.look_at(subjects);
+            } else {
+                Box::pin(handler.wake(subjects, now())).await?;
+            }
+            self.follow(&mut handler, false, now()).await;
             Ok(())
         };
         let looked = looked.instrument(span).await;
@@ -232,15 +280,11 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
     }
 }
 
-/// Where a subject's wake-up goes; an incident has none, and is looked at by the sweep.
+/// Where a subject's wake-up goes. An incident has none, and is looked at by the sweep; nor has what changes the
+/// organisation, which one worker looks after.
 fn lane_of(subject: &Subject) -> Option<Lane> {
     match subject {
         Subject::Session(key) => Some((key.account, Arc::clone(&key.region))),
-        Subject::Account(account) => Some(global(*account)),
-        Subject::Incident(_) => None,
+        Subject::Account(_) | Subject::Register | Subject::Incident(_) => None,
     }
-}
-
-fn global(account: AccountId) -> Lane {
-    (account, GLOBAL.into())
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     crew::{Crew, Regions},
     duties::{Duties, DutyTimes},
-    lanes::{GLOBAL, Rechecks},
+    lanes::Rechecks,
     sink::FleetSink,
 };
 use crate::{

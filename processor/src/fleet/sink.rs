@@ -108,7 +108,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
             done.map_err(|error| SinkError(error.to_string()))?;
             count(&handler.board, &handler.metrics, position, &taken);
             *position = taken;
-            self.rechecks.follow(handler, now()).await;
+            self.rechecks.follow(handler, true, now()).await;
             Ok(())
         };
         work.instrument(span).await

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 use sessionwarden_machine::{
     account::AccountInput,
-    effect::{Effect, RemedyResult},
+    effect::{Effect, Report},
     ids::{EffectId, Now, Subject},
-    session::Input,
+    incident::IncidentInput,
 };
 use sessionwarden_store::Store;
 use tracing::Instrument;
 
 use super::{Calls, HandleError, Handler, Inbox, News};
 use crate::{
-    effects::{Lane, Lanes, limit_of, result_of},
+    effects::{Answer, Caller},
     ports::Hands,
 };
 
@@ -25,23 +25,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         wanted: Vec<(Subject, Vec<Effect>)>,
         now: Now,
     ) -> Result<Inbox, HandleError> {
-        // Accounts count first: a session's count is done once its account has it.
-        let mut counts = Inbox::new();
-        for (_, effects) in &wanted {
-            for effect in effects {
-                if let Effect::Count { counted, .. } = effect {
-                    let news = News::Account(AccountInput::Counted(counted.clone()));
-                    counts.entry(Subject::Account(counted.session.account)).or_default().push(news);
-                }
-            }
-        }
-        let mut all = self.step_all(counts, now).await?;
-        all.extend(wanted);
-        // An account that had news of its own, and now a count, asks twice for the same.
-        let mut asked = BTreeSet::new();
-        for (_, effects) in &mut all {
-            effects.retain(|effect| asked.insert(effect.id().clone()));
-        }
+        let mut all = self.deliver(wanted, now).await?;
         for (_, effects) in &mut all {
             effects.retain(|effect| self.is_for_now(effect, now));
         }
@@ -49,7 +33,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let writing = tracing::info_span!("report", effects = every.len());
         let written = self.reports.write(&every, now).instrument(writing).await?;
         let written: BTreeSet<EffectId> = written.into_iter().collect();
-        let (mut called, told) = tokio::join!(self.call_all(&every), self.tell_all(&every, now));
+        let (mut called, told) = tokio::join!(self.call_all(&every, now), self.tell_all(&every, now));
         let mut inbox = Inbox::new();
         for (subject, effects) in all {
             let mut news = Vec::new();
@@ -57,7 +41,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             for effect in effects {
                 self.board.lock().effect(&effect, now);
                 let (kind, result) = match &effect {
-                    Effect::Report(_) | Effect::Close { .. } => {
+                    Effect::Report(_) | Effect::Close { .. } | Effect::Act { .. } => {
                         if written.contains(effect.id()) {
                             self.outlets.tally.note(&effect);
                             done.push(effect.id().clone());
@@ -70,28 +54,26 @@ impl<S: Store, H: Hands> Handler<S, H> {
                         self.outlets.belongs(id, &subject);
                         ("notify", if well { "done" } else { "waits" })
                     }
-                    Effect::Count { id, .. } => {
+                    Effect::Count { id, .. }
+                    | Effect::ToRegister { id, .. }
+                    | Effect::ToAccount { id, .. }
+                    | Effect::Conclude { id, .. } => {
                         done.push(id.clone());
                         ("count", "done")
                     }
-                    Effect::Terminate { id, .. } => {
-                        let Some(result) = called.remove(id) else { continue };
-                        let name = name_of(&result);
-                        self.metrics.termination(name);
-                        news.push(News::Session(Input::Tried { result }));
-                        ("terminate", name)
-                    }
-                    Effect::Quarantine { id, .. } => {
-                        let Some(result) = called.remove(id) else { continue };
-                        let name = name_of(&result);
-                        news.push(News::Account(AccountInput::LockTried(result)));
-                        ("quarantine", name)
-                    }
-                    Effect::Release { id, .. } => {
-                        let Some(result) = called.remove(id) else { continue };
-                        let name = name_of(&result);
-                        news.push(News::Account(AccountInput::ReleaseTried(result)));
-                        ("release", name)
+                    Effect::Terminate { .. }
+                    | Effect::Quarantine { .. }
+                    | Effect::Sweep { .. }
+                    | Effect::Release { .. }
+                    | Effect::Restore { .. }
+                    | Effect::Compare { .. } => {
+                        let Some(answer) = called.remove(effect.id()) else { continue };
+                        let name = (answer.kind, answer.result);
+                        if answer.kind == "terminate" {
+                            self.metrics.termination(answer.result);
+                        }
+                        news.push(answer.news);
+                        name
                     }
                 };
                 self.metrics.effect(kind, result);
@@ -106,69 +88,97 @@ impl<S: Store, H: Hands> Handler<S, H> {
         Ok(inbox)
     }
 
+    /// Brings what subjects have to say to each other to where it belongs, until nothing is left to say: whoever is told
+    /// has it before the one that tells counts it as done. Returns all effects, each once.
+    async fn deliver(
+        &mut self,
+        wanted: Vec<(Subject, Vec<Effect>)>,
+        now: Now,
+    ) -> Result<Vec<(Subject, Vec<Effect>)>, HandleError> {
+        let mut all: Vec<(Subject, Vec<Effect>)> = Vec::new();
+        let (mut asked, mut fresh) = (BTreeSet::new(), wanted);
+        loop {
+            let mut inbox = Inbox::new();
+            for (from, effects) in &mut fresh {
+                // A subject that had news of its own, and is told something now, asks twice for the same.
+                effects.retain(|effect| asked.insert(effect.id().clone()));
+                for effect in effects.iter().filter(|effect| self.is_for_now(effect, now)) {
+                    if let Some((to, news)) = message_of(from, effect) {
+                        inbox.entry(to).or_default().push(news);
+                    }
+                }
+            }
+            all.append(&mut fresh);
+            if inbox.is_empty() {
+                return Ok(all);
+            }
+            fresh = self.step_all(inbox, now).await?;
+        }
+    }
+
     /// Whether an effect is to be performed by this handler at this time.
     fn is_for_now(&self, effect: &Effect, now: Now) -> bool {
         match effect {
             Effect::Notify { id, .. } => self.calls == Calls::Now && self.outlets.rests_until(id, now).is_none(),
-            Effect::Terminate { .. } | Effect::Quarantine { .. } | Effect::Release { .. } => self.calls == Calls::Now,
-            Effect::Report(_) | Effect::Close { .. } | Effect::Count { .. } => true,
+            Effect::Terminate { .. } => self.calls != Calls::Later,
+            Effect::Restore { .. } => self.calls == Calls::Now,
+            Effect::Quarantine { .. }
+            | Effect::Sweep { .. }
+            | Effect::Release { .. }
+            | Effect::Compare { .. }
+            | Effect::ToRegister { .. }
+            | Effect::ToAccount { .. } => self.calls == Calls::Now && self.organizes,
+            Effect::Report(_)
+            | Effect::Close { .. }
+            | Effect::Count { .. }
+            | Effect::Conclude { .. }
+            | Effect::Act { .. } => true,
         }
     }
 
     /// Tells people side by side; returns what is done for good.
     async fn tell_all(&self, effects: &[&Effect], now: Now) -> BTreeSet<EffectId> {
-        let told = effects.iter().filter_map(|effect| match effect {
-            Effect::Notify { id, report } => Some(async move {
+        let told = effects.iter().filter_map(|effect| {
+            let Effect::Notify { id, report } = effect else { return None };
+            Some(async move {
                 let span = tracing::info_span!("notify", effect = %id);
                 self.outlets.tell(id, report, now).instrument(span).await.then(|| id.clone())
-            }),
-            Effect::Report(_)
-            | Effect::Terminate { .. }
-            | Effect::Count { .. }
-            | Effect::Close { .. }
-            | Effect::Quarantine { .. }
-            | Effect::Release { .. } => None,
+            })
         });
         join_all(told).await.into_iter().flatten().collect()
     }
 
     /// Makes the calls that effects ask for, side by side: one that is not answered keeps no other waiting (I13).
-    async fn call_all(&self, effects: &[&Effect]) -> BTreeMap<EffectId, RemedyResult> {
+    async fn call_all(&self, effects: &[&Effect], now: Now) -> BTreeMap<EffectId, Answer> {
         let Some(hands) = &self.hands else {
             return BTreeMap::new();
         };
-        let lanes = Lanes::new(limit_of(&self.settings));
-        join_all(effects.iter().map(|effect| call(hands, &lanes, effect))).await.into_iter().flatten().collect()
+        let caller = Caller::new(hands, &self.settings, &self.regions, now);
+        let answers = effects.iter().map(async |effect| Some((effect.id().clone(), caller.call(effect).await?)));
+        join_all(answers).await.into_iter().flatten().collect()
     }
 }
 
-/// The call that an effect asks for, if it asks for one.
-async fn call<H: Hands>(hands: &H, lanes: &Lanes, effect: &Effect) -> Option<(EffectId, RemedyResult)> {
-    let (id, answer) = match effect {
-        Effect::Terminate { id, session, .. } => {
-            let span = tracing::info_span!("terminate", effect = %id, %session);
-            let lane = Lane::Account(session.account);
-            (id, lanes.call(lane, "a termination", hands.terminate(session)).instrument(span).await)
+/// What an effect says to another subject, if it does.
+fn message_of(from: &Subject, effect: &Effect) -> Option<(Subject, News)> {
+    let case = |id: &str| Subject::Incident(id.strip_prefix("incident/").unwrap_or(id).into());
+    let (to, news) = if let Effect::Report(Report::Incident(note)) = effect {
+        match (from, note.id.0.strip_suffix("/resolved")) {
+            // What an incident says of itself it knows.
+            (Subject::Incident(_), _) => return None,
+            (_, Some(id)) => (case(id), News::Incident(IncidentInput::Over(note.clone()))),
+            (_, None) => (case(&note.id.0), News::Incident(IncidentInput::Noted(note.clone()))),
         }
-        Effect::Quarantine { id, account } => {
-            let span = tracing::info_span!("quarantine", effect = %id, %account);
-            (id, lanes.call(Lane::Organization, "a lock", hands.lock(*account)).instrument(span).await)
-        }
-        Effect::Release { id, account } => {
-            let span = tracing::info_span!("release", effect = %id, %account);
-            (id, lanes.call(Lane::Organization, "a release", hands.unlock(*account)).instrument(span).await)
-        }
-        Effect::Report(_) | Effect::Notify { .. } | Effect::Close { .. } | Effect::Count { .. } => return None,
+    } else if let Effect::Conclude { incident, .. } = effect {
+        (case(&incident.0), News::Incident(IncidentInput::Gone))
+    } else if let Effect::Count { counted, .. } = effect {
+        (Subject::Account(counted.session.account), News::Account(AccountInput::Counted(counted.clone())))
+    } else if let Effect::ToRegister { message, .. } = effect {
+        (Subject::Register, News::Register(message.clone()))
+    } else if let Effect::ToAccount { account, input, .. } = effect {
+        (Subject::Account(*account), News::Account(input.clone()))
+    } else {
+        return None;
     };
-    Some((id.clone(), result_of(answer)))
-}
-
-fn name_of(result: &RemedyResult) -> &'static str {
-    match result {
-        RemedyResult::Planned => "planned",
-        RemedyResult::Done => "done",
-        RemedyResult::Unneeded => "unneeded",
-        RemedyResult::Failed(_) => "failed",
-        RemedyResult::Refused(_) => "refused",
-    }
+    Some((to, news))
 }

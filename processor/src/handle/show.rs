@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sessionwarden_machine::{
     ids::{Now, Subject},
-    invariants::{check_account, check_session},
+    invariants::{check_account, check_register, check_session},
     session::{Rules, Verdict},
 };
 use sessionwarden_store::Store;
@@ -31,6 +31,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 check_session(session, &verdict, due, now, &self.settings)
             }
             State::Account(account) => check_account(account, &self.settings),
+            State::Register(register) => check_register(register, &self.settings),
             State::Incident(_) => Vec::new(),
         };
         for one in broken {
@@ -39,11 +40,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
     }
 
-    /// Takes a state that is found in the store into the board and the organisation's caps.
+    /// Takes a state that is found in the store into the board.
     pub(crate) fn remember(&mut self, state: &State, now: Now) {
-        if let State::Account(account) = state {
-            self.note_lock(account);
-        }
         self.board.lock().found(state);
         self.show(None, state, now);
     }
@@ -56,7 +54,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 let verdict = session.verdict(&mut rules);
                 let before = match before {
                     Some(State::Session(before)) => Some(&**before),
-                    Some(State::Account(_) | State::Incident(_)) | None => None,
+                    Some(State::Account(_) | State::Incident(_) | State::Register(_)) | None => None,
                 };
                 self.board.lock().session(before, session, &verdict, &self.settings);
                 if !self.settings.organization {
@@ -67,9 +65,18 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 if let Some(episode) = &account.episode {
                     let locked = episode.locked_at.is_some() && episode.holds();
                     self.board.lock().account(account.account, locked);
+                    let known = match before {
+                        Some(State::Account(before)) => before.episode.as_ref(),
+                        Some(State::Session(_) | State::Incident(_) | State::Register(_)) | None => None,
+                    };
+                    let rules = &self.settings.quarantine;
+                    let phase = episode.phase(now, rules);
+                    if known.map(|known| (known.number, known.phase(now, rules))) != Some((episode.number, phase)) {
+                        self.board.lock().episode(account.account, episode, phase, now);
+                    }
                 }
             }
-            State::Incident(_) => {}
+            State::Incident(_) | State::Register(_) => {}
         }
     }
 

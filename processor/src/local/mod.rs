@@ -6,17 +6,21 @@ use std::{
 };
 
 use sessionwarden_machine::{
+    effect::Lock,
     ids::{AccountId, Now, SessionKey},
+    incident::Restore,
     posture::{Bucket, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who},
     session::{Described, Life},
-    settings::Settings,
+    settings::{Settings, Tier},
 };
 use sessionwarden_world::{
-    Demonstration, OrganisationShape, SessionDescription, World,
+    Change, Demonstration, OrganisationShape, SessionDescription, World,
     texts::{NODE_TAG, REASON_UNIT, THIRD_PARTY_ROLE, THIRD_PARTY_TAG},
 };
 
-use crate::ports::{CallError, Documents, Identities, LogPlaces, Logs, Nodes, Organization, Sessions};
+use crate::ports::{
+    CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions,
+};
 
 /// A model of an organisation behind the ports, with the demonstration that moves it.
 #[derive(Clone)]
@@ -46,6 +50,8 @@ pub fn quicken(settings: &mut Settings) {
     settings.log_wait_ms_max = 12_000;
     settings.terminate_confirm_ms_max = 10_000;
     settings.quarantine.duration_ms = 15_000;
+    settings.quarantine.compare_ms = 3_000;
+    settings.quarantine.bite_ms_max = 10_000;
 }
 
 impl DemonstrationSource {
@@ -196,17 +202,35 @@ impl Logs for LocalOrganization {
     }
 }
 
+impl Repairs for LocalOrganization {
+    /// The model has keys; of rules, trails and consoles it knows nothing.
+    async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Result<(), CallError> {
+        let Restore::Key = restore else { return Err(CallError::Unknown) };
+        let mut world = self.world();
+        let warden = world.account(account).map(|account| Arc::clone(&account.warden)).ok_or(CallError::Gone)?;
+        world.change(&warden, region, &Change::EnableKey { key: thing.into() })
+    }
+}
+
 impl Organization for LocalOrganization {
     async fn places(&self) -> Result<(Vec<AccountId>, Vec<Arc<str>>), CallError> {
         let world = self.world();
         Ok((world.accounts().iter().map(|account| account.id).collect(), world.regions().to_vec()))
     }
 
-    async fn lock(&self, account: AccountId) -> Result<(), CallError> {
-        self.world().attach_quarantine(account)
+    async fn lock(&self, account: AccountId, lock: &Lock) -> Result<(), LockError> {
+        Ok(self.world().attach_quarantine(account, lock)?)
     }
 
-    async fn unlock(&self, account: AccountId) -> Result<(), CallError> {
-        self.world().detach_quarantine(account)
+    async fn unlock(&self, account: AccountId) -> Result<(), LockError> {
+        Ok(self.world().detach_quarantine(account)?)
+    }
+
+    async fn locks(&self) -> Result<BTreeMap<AccountId, Tier>, CallError> {
+        Ok(self.world().quarantined())
+    }
+
+    async fn bites(&self, account: AccountId) -> Result<bool, CallError> {
+        Ok(self.world().quarantine_bites(account))
     }
 }

@@ -361,8 +361,8 @@ mod tests {
         *topics.member.lock().unwrap() = None;
         assert_eq!(notifier.flush(NOW.plus_ms(6_000)).await.len(), 7, "the member");
         for id in 0..10 {
-            let delivery = notifier.tell(&message(id), NOW.plus_ms(6_000)).await;
-            assert_eq!(delivery, delivery(Outcome::Known, Outcome::Known));
+            let told = notifier.tell(&message(id), NOW.plus_ms(6_000)).await;
+            assert_eq!(told, delivery(Outcome::Known, Outcome::Known));
         }
         let told = topics.told.lock().unwrap().clone();
         assert_eq!(told.len(), 8, "3 messages and a digest, twice");

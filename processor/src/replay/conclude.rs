@@ -6,7 +6,7 @@ use std::{
 };
 
 use sessionwarden_machine::{
-    account::{Decision, Fleet, by_account, decide, first_crossing},
+    account::{Decision, by_account, decide, first_crossing, tier_for},
     compliance::Verdicts,
     effect::{Counted, Effect, Mode, Response},
     ids::{AccountId, Now},
@@ -90,7 +90,7 @@ pub(super) fn conclude(
         total.incidents += 1;
         *total.incidents_by_cause.entry(incident.control.to_string()).or_default() += 1;
     }
-    thresholds(counted, accounts.len(), settings, &mut total);
+    thresholds(counted, settings, &mut total);
     Ok(Concluded { summary: total, sessions, incidents })
 }
 
@@ -208,17 +208,18 @@ fn add(total: &mut Summary, part: &Summary) {
 }
 
 /// A violating session counts as terminated at the time of the evidence: the threshold shows what would have happened.
-fn thresholds(counted: Vec<Counted>, accounts: usize, settings: &Settings, total: &mut Summary) {
-    let enforced = Settings { mode: Mode::Enforce, organization: true, ..settings.clone() };
+fn thresholds(counted: Vec<Counted>, settings: &Settings, total: &mut Summary) {
+    let mut enforced = Settings { mode: Mode::Enforce, organization: true, ..settings.clone() };
+    enforced.quarantine.mode = Mode::Enforce;
     for (account, counted) in by_account(counted) {
         let counted: Vec<_> = counted.iter().collect();
         let Some(crossing) = first_crossing(&counted, &settings.quarantine) else {
             continue;
         };
         total.accounts.over_threshold += 1;
-        let fleet = Fleet { accounts, ..Fleet::default() };
-        let decision = match decide(account, &enforced, fleet) {
-            Decision::Lock => "would be locked".to_owned(),
+        let tier = tier_for(&crossing.principals, &enforced.quarantine).map_or("", |tier| tier.as_str());
+        let decision = match decide(account, &crossing.principals, &enforced) {
+            Decision::Lock => format!("would be locked ({tier})"),
             Decision::Observed => "observed".to_owned(),
             Decision::Refused(rule) => format!("would not be locked: {rule}"),
         };
@@ -243,7 +244,7 @@ pub(super) fn write_feed(
 ) -> Result<(), ReplayError> {
     sessions.sort_unstable_by(|a, b| (a.born_at(), &a.key).cmp(&(b.born_at(), &b.key)));
     let reports = sessions.iter().flat_map(|session| session.wanted(&Verdict::default(), Now(0), settings));
-    let others = incidents.values().flat_map(|incident| incident.wanted(settings));
+    let others = incidents.values().flat_map(|incident| incident.wanted(Now(0), settings));
     for effect in reports.chain(others) {
         if let Effect::Report(report) = effect {
             feed.write(&report)?;

@@ -6,7 +6,8 @@ use std::{
 };
 
 use sessionwarden_machine::{
-    effect::{ActivityKind, Effect, Principal, Remedy, RemedyKind, RemedyResult, Report},
+    account::{Episode, EpisodePhase},
+    effect::{ActivityKind, Effect, Principal, Remedy, RemedyKind, RemedyResult, Report, Response},
     ids::{AccountId, EventTime, Now, SessionKey},
     session::{Phase, Session, Verdict as Judged},
     settings::Settings,
@@ -121,13 +122,10 @@ impl Board {
 
     /// Takes in what an earlier run left: its incidents are still open.
     pub fn found(&mut self, state: &State) {
-        let done = match state {
-            State::Session(session) => session.done.as_deref(),
-            State::Account(account) => Some(&account.done),
-            State::Incident(incident) => incident.as_ref().map(|incident| &incident.done),
-        };
-        let open = done.into_iter().flatten().filter(|id| id.0.starts_with("incident/"));
-        self.status.counts.incidents_open += open.count() as u64;
+        if let State::Incident(Some(incident)) = state {
+            let open = incident.resolved.is_none() && incident.response != Response::Report;
+            self.status.counts.incidents_open += u64::from(open);
+        }
     }
 
     /// Takes in whether an account is locked.
@@ -137,6 +135,24 @@ impl Board {
         } else {
             self.locked.remove(&account);
         }
+    }
+
+    /// Takes in where an account's episode stands now. That it was refused, attached or is over is told by its reports.
+    pub fn episode(&mut self, account: AccountId, episode: &Episode, phase: EpisodePhase, now: Now) {
+        let text = match phase {
+            EpisodePhase::Observed | EpisodePhase::Refused | EpisodePhase::Released => return,
+            EpisodePhase::Proposed => format!("to be locked once {} people approve", episode.approvals_needed),
+            EpisodePhase::Approved => format!("to be locked when there is room: {}", episode.reason()),
+            EpisodePhase::Attaching => format!("the policy of tier {} is being attached", episode.tier.as_str()),
+            EpisodePhase::Sweeping => "attached; sessions that run are ended until it bites".to_owned(),
+            EpisodePhase::Enforced => "the lock bites, and no session runs under it".to_owned(),
+            EpisodePhase::Drifted => "somebody else changed the lock; it is put back".to_owned(),
+            EpisodePhase::Releasing => "the policy is being detached".to_owned(),
+            EpisodePhase::Escalated => {
+                format!("a person has to help: {}", episode.failure.as_deref().unwrap_or("no answer"))
+            }
+        };
+        self.note(now, HappeningKind::Notice, account, None, text);
     }
 
     /// Takes in an effect that is being performed.
@@ -156,11 +172,21 @@ impl Board {
                 };
                 self.note(now, kind, session.account, Some(session), text.to_owned());
             }
+            Effect::Act { order, who, reason, target, .. } => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                self.notice(now, HappeningKind::Notice, format!("{target}: {who} says {}{why}", order.as_str()));
+            }
             Effect::Notify { .. }
             | Effect::Terminate { .. }
             | Effect::Count { .. }
             | Effect::Quarantine { .. }
-            | Effect::Release { .. } => {}
+            | Effect::Sweep { .. }
+            | Effect::Release { .. }
+            | Effect::Restore { .. }
+            | Effect::Compare { .. }
+            | Effect::ToRegister { .. }
+            | Effect::ToAccount { .. }
+            | Effect::Conclude { .. } => {}
         }
     }
 
@@ -186,7 +212,12 @@ impl Board {
                 self.note(now, kind, finding.account, finding.session.as_ref(), text);
             }
             Report::Incident(incident) => {
-                self.status.counts.incidents_open += 1;
+                let open = &mut self.status.counts.incidents_open;
+                *open = match (incident.resolved, incident.id.0.ends_with("/escalated")) {
+                    (Some(_), _) => open.saturating_sub(1),
+                    (None, true) => *open,
+                    (None, false) => *open + 1,
+                };
                 let text = incident.title.to_string();
                 self.note(now, HappeningKind::Incident, incident.account, incident.session.as_ref(), text);
             }
@@ -210,7 +241,10 @@ impl Board {
             }
             (RemedyKind::Quarantine, _) => (HappeningKind::Notice, format!("would be locked: {}", remedy.reason)),
             (RemedyKind::Release, _) => (HappeningKind::Released, "unlocked: its time is over".to_owned()),
-            (RemedyKind::Restore, _) => (HappeningKind::Notice, remedy.reason.to_string()),
+            (RemedyKind::Restore, RemedyResult::Planned) => {
+                (HappeningKind::Notice, format!("would be put back: {}", remedy.reason))
+            }
+            (RemedyKind::Restore, _) => (HappeningKind::Changed, format!("put back: {}", remedy.reason)),
         };
         if remedy.kind == RemedyKind::Terminate && remedy.result != RemedyResult::Unneeded {
             self.status.counts.terminations += 1;

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use sessionwarden_machine::{
     decode::{Decoded, Decoder, Observation, Piece, Poison, Splitter, What},
     ids::{EventId, EventTime, Names, Now, Subject, ThingKind},
-    incident::{changed_thing, incidents_of},
+    incident::{IncidentInput, changed_thing, incidents_of},
     lease::ShardId,
     posture::sessions_of_key,
     session::{Input, Rules, SessionEvent},
@@ -138,6 +138,9 @@ impl Ingest {
                 }
             }
         }
+        if let (true, Some(hands)) = (things.iter().any(|it| it.kind == ThingKind::Organization), &handler.hands) {
+            hands.changed().await;
+        }
         for thing in things {
             for subject in handler.disturbed_by(&thing).await? {
                 inbox.entry(subject).or_default().push(News::Session(Input::Changed(thing.clone())));
@@ -187,7 +190,10 @@ impl Ingest {
         }
         let mut rules = Rules { verdicts: &mut handler.verdicts, settings: &handler.settings };
         for (cause, incident) in incidents_of(seen, &mut self.names, &mut rules) {
-            inbox.entry(Subject::Incident(cause)).or_default().push(News::Incident(Box::new(incident)));
+            inbox
+                .entry(Subject::Incident(cause))
+                .or_default()
+                .push(News::Incident(IncidentInput::Seen(Box::new(incident))));
         }
     }
 

@@ -23,6 +23,7 @@ pub use summarize::summarize;
 
 use crate::{
     console::{HappeningKind, Pulse, Status},
+    control::{Asked, ControlSocket, answer},
     handle::{HandleError, Handler},
     input::RecordAt,
     local::DemonstrationSource,
@@ -72,6 +73,8 @@ pub enum Source {
 
 /// Stops and signs of life.
 pub struct Signals {
+    /// Where people ask and order.
+    pub control: Option<ControlSocket>,
     /// Asks the service to stop.
     pub stop: CancellationToken,
     /// When to stop by itself.
@@ -113,7 +116,7 @@ pub async fn run<S: Store, H: Hands>(
     ingest: &mut Ingest,
     mut source: Source,
     positions: &mut BTreeMap<Arc<str>, Position>,
-    signals: Signals,
+    mut signals: Signals,
 ) -> Result<Summary, RunError> {
     let found = handler.recover(now()).await?;
     if found > 0 {
@@ -152,6 +155,11 @@ pub async fn run<S: Store, H: Hands>(
                     handler.board.lock().notice(now(), HappeningKind::Notice, text);
                 }
             }
+            asked = next_question(&mut signals.control) => {
+                let reply = answer(handler, asked.request, asked.who, now()).await?;
+                // Whoever does not wait any more needs no answer.
+                let _ = asked.reply.send(reply);
+            }
             _ = digest_tick.tick() => handler.outlets.flush(now()).await,
             more = next_batch(&mut source, &mut demonstration_tick) => match more {
                 Some(batch) => take(handler, ingest, positions, batch).await?,
@@ -179,6 +187,13 @@ async fn sleep_until(at: Option<Now>) {
         // A timer, however short, would lose against a source that never rests.
         Some(..=0) => {}
         Some(ms) => tokio::time::sleep(Duration::from_millis(ms as u64)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_question(control: &mut Option<ControlSocket>) -> Asked {
+    match control {
+        Some(control) => control.next().await,
         None => std::future::pending().await,
     }
 }

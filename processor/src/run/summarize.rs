@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sessionwarden_machine::{
-    account::Decision,
-    ids::{EffectId, Subject},
+    account::{Decision, Episode},
+    effect::Response,
+    ids::Subject,
     session::Rules,
 };
 use sessionwarden_store::Store;
@@ -77,10 +78,8 @@ fn add<S: Store, H: Hands>(summary: &mut Summary, handler: &mut Handler<S, H>, s
                     needs.dedup();
                 }
             }
-            incidents(summary, session.done.iter().flat_map(|done| done.iter()));
         }
         State::Account(account) => {
-            incidents(summary, account.done.iter());
             if let Some(episode) = &account.episode {
                 summary.accounts.over_threshold += 1;
                 summary.accounts.crossed.insert(
@@ -89,31 +88,28 @@ fn add<S: Store, H: Hands>(summary: &mut Summary, handler: &mut Handler<S, H>, s
                         at: episode.crossed_at.to_string(),
                         sessions: episode.sessions,
                         principals: episode.principals.len(),
-                        decision: match (&episode.decision, episode.locked_at, episode.released_at) {
-                            (Decision::Lock, Some(_), Some(_)) => "locked and released".to_owned(),
-                            (Decision::Lock, Some(_), None) => "locked".to_owned(),
-                            (Decision::Lock, None, _) => "to be locked".to_owned(),
-                            (Decision::Observed, ..) => "would be locked".to_owned(),
-                            (Decision::Refused(rule), ..) => format!("would not be locked: {rule}"),
-                        },
+                        decision: decision_of(episode),
                     },
                 );
             }
         }
-        State::Incident(Some(incident)) => incidents(summary, incident.done.iter()),
-        State::Incident(None) => {}
+        State::Incident(Some(incident)) if incident.response != Response::Report => {
+            // That a window was full is counted as an account.
+            if &*incident.control != "threshold" {
+                summary.incidents += 1;
+                *summary.incidents_by_cause.entry(incident.control.to_string()).or_default() += 1;
+            }
+        }
+        State::Incident(_) | State::Register(_) => {}
     }
 }
 
-/// Counts the incidents among effects that are done; the threshold's own incident is counted as an account.
-fn incidents<'a>(summary: &mut Summary, done: impl Iterator<Item = &'a EffectId>) {
-    for id in done {
-        let Some(cause) = id.0.strip_prefix("incident/").and_then(|rest| rest.split('/').next()) else {
-            continue;
-        };
-        if cause != "threshold" {
-            summary.incidents += 1;
-            *summary.incidents_by_cause.entry(cause.to_owned()).or_default() += 1;
-        }
+fn decision_of(episode: &Episode) -> String {
+    match (&episode.decision, episode.locked_at, episode.released_at) {
+        (Decision::Lock, Some(_), Some(_)) => "locked and released".to_owned(),
+        (Decision::Lock, Some(_), None) => "locked".to_owned(),
+        (Decision::Lock, None, _) => "to be locked".to_owned(),
+        (Decision::Observed, ..) => format!("would be locked ({})", episode.tier.as_str()),
+        (Decision::Refused(rule), ..) => format!("not locked: {rule}"),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sessionwarden::handle::State;
 use sessionwarden_machine::{
+    account::CLEAN_PASSES,
     effect::Mode,
     session::{Outcome, Session},
 };
@@ -86,16 +87,18 @@ async fn a_minute<S: Store + Clone>(store: S, seed: u64) {
     let (locks, unlocks) = (show.hands.calls_of(Port::Lock), show.hands.calls_of(Port::Unlock));
     let account = abused(&sessions);
     assert_eq!((locks.len(), unlocks.len()), (1, 1), "{locks:?} {unlocks:?}");
-    assert!(locks[0].2 == account.to_string() && unlocks[0].2 == account.to_string());
+    assert_eq!((&*locks[0].2, &*unlocks[0].2), (&*format!("{account} access"), &*account.to_string()));
     assert!((15_000..15_300).contains(&(unlocks[0].0 - locks[0].0)), "{locks:?} {unlocks:?}");
     let states = stage.states().await;
     let episode = states.iter().find_map(|state| match state {
         State::Account(found) if found.account == account => found.episode.clone(),
-        State::Account(_) | State::Session(_) | State::Incident(_) => None,
+        State::Account(_) | State::Session(_) | State::Incident(_) | State::Register(_) => None,
     });
     let episode = episode.expect("an episode");
     assert!(episode.sessions >= 10 && episode.principals.len() >= 2);
     assert!(episode.locked_at.is_some() && episode.released_at.is_some());
+    // It was seen to bite, and two sweeps in a row found nothing.
+    assert!(episode.bites_at.is_some() && episode.clean_passes >= CLEAN_PASSES, "{episode:?}");
     assert!(
         feed.contains_key(&format!("quarantine/{account}/1")) && feed.contains_key(&format!("release/{account}/1"))
     );

@@ -12,12 +12,15 @@ use std::{
 
 use sessionwarden::{
     local::LocalOrganization,
-    ports::{CallError, Documents, Identities, LogPlaces, Logs, Nodes, Organization, Sessions},
+    ports::{CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions},
 };
 use sessionwarden_machine::{
+    effect::Lock,
     ids::{AccountId, SessionKey},
+    incident::Restore,
     posture::{Bucket, Cluster, Document, Guards, Identity, Key, LogObject, LogStream, Network, Node, Who},
     session::{Described, Life},
+    settings::Tier,
 };
 
 /// Which port is called.
@@ -39,6 +42,9 @@ pub(crate) enum Port {
     Places,
     Lock,
     Unlock,
+    Locks,
+    Bites,
+    Restore,
 }
 
 /// What becomes of a call.
@@ -258,20 +264,39 @@ impl Logs for Hands {
     }
 }
 
+impl Repairs for Hands {
+    async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Result<(), CallError> {
+        if self.change(Port::Restore, account, format!("{} {thing}", restore.as_str())).await? {
+            self.inner.restore(account, region, restore, thing).await?;
+        }
+        Ok(())
+    }
+}
+
 impl Organization for Hands {
     async fn places(&self) -> Result<(Vec<AccountId>, Vec<Arc<str>>), CallError> {
         self.ask(Port::Places, None, "").await?;
         self.inner.places().await
     }
 
-    async fn lock(&self, account: AccountId) -> Result<(), CallError> {
-        if self.change(Port::Lock, account, account.to_string()).await? {
-            self.inner.lock(account).await?;
+    async fn lock(&self, account: AccountId, lock: &Lock) -> Result<(), LockError> {
+        if self.change(Port::Lock, account, format!("{account} {}", lock.tier.as_str())).await? {
+            self.inner.lock(account, lock).await?;
         }
         Ok(())
     }
 
-    async fn unlock(&self, account: AccountId) -> Result<(), CallError> {
+    async fn locks(&self) -> Result<BTreeMap<AccountId, Tier>, CallError> {
+        self.ask(Port::Locks, None, "").await?;
+        self.inner.locks().await
+    }
+
+    async fn bites(&self, account: AccountId) -> Result<bool, CallError> {
+        self.ask(Port::Bites, account, "").await?;
+        self.inner.bites(account).await
+    }
+
+    async fn unlock(&self, account: AccountId) -> Result<(), LockError> {
         if self.change(Port::Unlock, account, account.to_string()).await? {
             self.inner.unlock(account).await?;
         }

@@ -8,6 +8,7 @@ mod hands;
 mod hands_that_fail;
 mod order;
 mod parked;
+mod quarantine;
 mod races;
 mod scenarios;
 mod stage;

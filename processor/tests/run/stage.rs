@@ -38,6 +38,7 @@ pub(crate) const RECONCILE_MS: i64 = 15_000;
 /// The demonstration's settings in enforce mode.
 pub(crate) fn settings(hands: &LocalOrganization) -> Settings {
     let mut settings = Settings { mode: Mode::Enforce, ..Settings::default() };
+    settings.quarantine.mode = Mode::Enforce;
     hands.settle_in(&mut settings);
     quicken(&mut settings);
     settings
@@ -103,7 +104,7 @@ impl<S: Store + Clone, H: Port> Stage<S, H> {
         states
             .filter_map(|state| match state {
                 State::Session(session) => Some(*session),
-                State::Account(_) | State::Incident(_) => None,
+                State::Account(_) | State::Incident(_) | State::Register(_) => None,
             })
             .collect()
     }

@@ -141,7 +141,7 @@ async fn the_demonstration_survives_a_store_that_fails_again_and_again() {
     assert!(outcomes.values().filter(|outcome| *outcome == "compliant").count() >= 10);
     assert!(outcomes.values().any(|outcome| outcome == "log-missing"));
     let locked: BTreeSet<_> = show.hands.calls_of(Port::Lock).into_iter().map(|call| call.2).collect();
-    let unlocked: BTreeSet<_> = show.hands.calls_of(Port::Unlock).into_iter().map(|call| call.2).collect();
+    let unlocked: BTreeSet<_> = show.hands.calls_of(Port::Unlock).into_iter().map(|call| call.2 + " access").collect();
     assert_eq!((locked.len(), &unlocked), (1, &locked));
     show.stage.assert_sound();
 }

@@ -1,0 +1,196 @@
+//! Makes the calls that effects ask for.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use sessionwarden_machine::{
+    account::{AccountInput, Swept, Tried, identity_of},
+    effect::{Effect, Lock, RemedyResult},
+    ids::{AccountId, Now, SessionKey},
+    incident::IncidentInput,
+    register::RegisterInput,
+    session::Input,
+    settings::{Settings, Tier, matches},
+};
+use tracing::Instrument;
+
+use super::{Lane, Lanes, limit_of, result_of};
+use crate::{
+    handle::News,
+    ports::{CallError, Hands, LockError},
+};
+
+/// How many times longer than another call one that changes the organisation may take: AWS Organizations makes one after
+/// the other, and each is looked at afterwards.
+const LOCK_TIMES: u32 = 6;
+
+/// What a call came to.
+pub(crate) struct Answer {
+    /// What was done, for the metrics.
+    pub(crate) kind: &'static str,
+    /// How it ended, for the metrics.
+    pub(crate) result: &'static str,
+    /// For the subject that asked for it.
+    pub(crate) news: News,
+}
+
+/// Makes one round of calls.
+pub(crate) struct Caller<'a, H> {
+    hands: &'a H,
+    settings: &'a Settings,
+    regions: &'a [Arc<str>],
+    now: Now,
+    lanes: Lanes,
+    slow: Lanes,
+}
+
+impl<'a, H: Hands> Caller<'a, H> {
+    pub(crate) fn new(hands: &'a H, settings: &'a Settings, regions: &'a [Arc<str>], now: Now) -> Self {
+        let limit = limit_of(settings);
+        Self { hands, settings, regions, now, lanes: Lanes::new(limit), slow: Lanes::new(limit * LOCK_TIMES) }
+    }
+
+    /// The call that an effect asks for, if it asks for one.
+    pub(crate) async fn call(&self, effect: &Effect) -> Option<Answer> {
+        let answer = match effect {
+            Effect::Terminate { id, session, .. } => {
+                let span = tracing::info_span!("terminate", effect = %id, %session);
+                let lane = Lane::Account(session.account);
+                let call = self.lanes.call(lane, "a termination", self.hands.terminate(session));
+                let result = result_of(call.instrument(span).await);
+                Answer { kind: "terminate", result: name_of(&result), news: News::Session(Input::Tried { result }) }
+            }
+            Effect::Quarantine { id, account, lock } => {
+                let span = tracing::info_span!("quarantine", effect = %id, %account, tier = lock.tier.as_str());
+                let tried = self.change("a lock", self.hands.lock(*account, lock)).instrument(span).await;
+                let result = name_of_try(&tried);
+                Answer { kind: "quarantine", result, news: News::Account(AccountInput::LockTried(lock.tier, tried)) }
+            }
+            Effect::Release { id, account } => {
+                let span = tracing::info_span!("release", effect = %id, %account);
+                let tried = self.change("a release", self.hands.unlock(*account)).instrument(span).await;
+                let result = name_of_try(&tried);
+                Answer { kind: "release", result, news: News::Account(AccountInput::ReleaseTried(tried)) }
+            }
+            Effect::Sweep { id, account, lock } => {
+                let span = tracing::info_span!("sweep", effect = %id, %account);
+                let swept = self.sweep(*account, lock).instrument(span).await;
+                let clean = swept.ended.is_empty() && swept.left == 0 && swept.silent == 0;
+                let result = if clean { "clean" } else { "done" };
+                Answer { kind: "sweep", result, news: News::Account(AccountInput::Swept(swept)) }
+            }
+            Effect::Compare { .. } => {
+                let locks = self.slow.call(Lane::Organization, "a comparison of locks", self.hands.locks()).await.ok();
+                let result = if locks.is_some() { "done" } else { "failed" };
+                let news = News::Register(RegisterInput::Compared { locks, since: self.now });
+                Answer { kind: "compare", result, news }
+            }
+            Effect::Restore { id, account, region, restore, thing } => {
+                let span = tracing::info_span!("restore", effect = %id, %account, what = restore.as_str());
+                let call = self.hands.restore(*account, region, *restore, thing);
+                let done = self.lanes.call(Lane::Account(*account), "a restoration", call).instrument(span).await;
+                let result = match done {
+                    Ok(()) => RemedyResult::Done,
+                    // What is gone cannot be put back.
+                    Err(error) => RemedyResult::Failed(error.to_string().into()),
+                };
+                Answer {
+                    kind: "restore",
+                    result: name_of(&result),
+                    news: News::Incident(IncidentInput::RestoreTried(result)),
+                }
+            }
+            Effect::Report(_)
+            | Effect::Notify { .. }
+            | Effect::Close { .. }
+            | Effect::Count { .. }
+            | Effect::ToRegister { .. }
+            | Effect::ToAccount { .. }
+            | Effect::Conclude { .. }
+            | Effect::Act { .. } => return None,
+        };
+        Some(answer)
+    }
+
+    /// A change of the organisation.
+    async fn change(&self, what: &'static str, call: impl Future<Output = Result<(), LockError>>) -> Tried {
+        let mut hopeless = None;
+        let call = async {
+            call.await.map_err(|error| match error {
+                LockError::Call(error) => error,
+                LockError::Conflict => CallError::Throttled,
+                LockError::Hopeless(why) => {
+                    tracing::error!(%why, "{what} is not possible");
+                    hopeless = Some(why);
+                    CallError::Denied
+                }
+            })
+        };
+        let done = self.slow.call(Lane::Organization, what, call).await;
+        match (done, hopeless) {
+            (Ok(()), _) => Tried::Done,
+            (Err(_), Some(why)) => Tried::Hopeless(why),
+            (Err(error), None) => Tried::Again(error.to_string().into()),
+        }
+    }
+
+    /// Looks whether a lock bites, and ends the sessions that it denies, in all regions.
+    async fn sweep(&self, account: AccountId, lock: &Lock) -> Swept {
+        let lane = Lane::Account(account);
+        let bites = self.lanes.call(lane, "a probe", self.hands.bites(account)).await.ok();
+        let active = self
+            .regions
+            .iter()
+            .map(|region| self.lanes.call(lane, "active sessions", self.hands.active(account, region)));
+        let (mut alive, mut swept) = (Vec::new(), Swept { bites, ..Swept::default() });
+        for found in join_all(active).await {
+            match found {
+                Ok(sessions) => alive.extend(sessions.into_iter().map(|(key, described)| (key, described.owner))),
+                Err(_) => swept.silent += 1,
+            }
+        }
+        // Without regions nothing was looked at.
+        swept.silent += usize::from(self.regions.is_empty());
+        let denied: Vec<SessionKey> =
+            alive.into_iter().filter(|(_, owner)| self.denies(lock, owner)).map(|(key, _)| key).collect();
+        let ended = denied.iter().map(|key| self.lanes.call(lane, "a sweep", self.hands.terminate(key)));
+        for (key, ended) in denied.iter().zip(join_all(ended).await) {
+            match ended {
+                Ok(()) => swept.ended.push(key.clone()),
+                // It has ended by itself.
+                Err(CallError::Gone) => {}
+                Err(_) => swept.left += 1,
+            }
+        }
+        swept
+    }
+
+    /// Whether a lock denies the sessions of this principal.
+    fn denies(&self, lock: &Lock, owner: &str) -> bool {
+        let role = owner.split_once(":assumed-role/").and_then(|(_, rest)| rest.split('/').next());
+        let exempt = &self.settings.quarantine.exempt_roles;
+        if role.is_some_and(|role| exempt.iter().any(|pattern| matches(pattern, role))) {
+            return false;
+        }
+        let same = |one: &Arc<str>| identity_of(one) == identity_of(owner);
+        lock.tier != Tier::Principal || lock.principals.iter().any(same)
+    }
+}
+
+fn name_of(result: &RemedyResult) -> &'static str {
+    match result {
+        RemedyResult::Planned => "planned",
+        RemedyResult::Done => "done",
+        RemedyResult::Unneeded => "unneeded",
+        RemedyResult::Failed(_) => "failed",
+        RemedyResult::Refused(_) => "refused",
+    }
+}
+
+fn name_of_try(tried: &Tried) -> &'static str {
+    match tried {
+        Tried::Done => "done",
+        Tried::Again(_) => "failed",
+        Tried::Hopeless(_) => "refused",
+    }
+}
