@@ -4,6 +4,7 @@
 //! session calls of Systems Manager no such server exists: the project's own model is served over HTTP.
 
 mod end_to_end;
+mod quarantine;
 mod settings;
 mod workers;
 

@@ -54,7 +54,7 @@ fn remedies(workers: &[&Worker]) -> BTreeMap<String, usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_loses_nothing() {
     let Some((cloud, _turn)) = cloud(CloudShape { shards: 4, ..CloudShape::default() }).await else { return };
-    let settings = cloud.configuration("");
+    let settings = cloud.configuration("fail_over_ms = 3000\n");
     let mut first = start(&cloud, &settings);
     first.reads(4, SOON).await.unwrap();
     let mut second = start(&cloud, &settings);
@@ -67,7 +67,7 @@ async fn a_killed_worker_loses_nothing() {
     keys.extend(tunnels(&cloud, 20));
     second.reads(4, SOON).await.unwrap();
     let taken = killed.elapsed();
-    println!("the shards of the killed worker are read after {taken:?}");
+    println!("with a fail-over time of 3 s, the shards of the killed worker are read after {taken:?}");
     all_terminated(&cloud, &[&second], &keys).await;
     let wanted: BTreeSet<String> = keys.iter().map(|key| format!("terminate/{key}")).collect();
     until("every end is reported", SOON, async || {
@@ -81,7 +81,7 @@ async fn a_killed_worker_loses_nothing() {
 async fn a_rolling_restart_hands_over() {
     let Some((cloud, _turn)) = cloud(CloudShape { shards: 3, ..CloudShape::default() }).await else { return };
     // So long that nobody can wait for it.
-    let settings = cloud.configuration("").replace("fail_over_ms = 3000", "fail_over_ms = 60000");
+    let settings = cloud.configuration("fail_over_ms = 60000\n");
     let mut workers = Vec::new();
     for _ in 0..3 {
         let worker = start(&cloud, &settings);
