@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
+use aws_sdk_cloudwatch::types::{Dimension, MetricDatum};
 use aws_sdk_organizations::types::PolicyType;
 use serde_json::Value;
 use sessionwarden_machine::ids::AccountId;
@@ -50,7 +51,18 @@ fn entry(worker: &Worker, id: &str) -> Option<Value> {
     worker.audit().into_iter().find(|entry| entry["id"] == id)
 }
 
+/// Says in the metric of the original guardrail that an account has ended as many sessions.
+async fn forge(cloud: &Cloud, account: AccountId, ended: f64) {
+    let config = cloud.config(account).await;
+    let dimension = Dimension::builder().name("Account").value(account.to_string()).build();
+    let datum = MetricDatum::builder().metric_name("TerminatedSSMSessions").dimensions(dimension).value(ended).build();
+    let call = aws_sdk_cloudwatch::Client::new(&config).put_metric_data().namespace("SSMMonitoringLoggingGuardrails");
+    call.metric_data(datum).send().await.unwrap();
+}
+
 // R-G12, R-G13, I5, I7: two people break the rules, and the account is locked for all; a person releases it.
+// R-W28: what members write into metrics neither locks an account nor keeps it from being locked.
+// R-W29: sessions that run are ended with the lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_is_locked_and_released() {
     let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
@@ -62,6 +74,8 @@ async fn an_account_is_locked_and_released() {
     worker.reads(2, SOON).await.unwrap();
     let member = cloud.members()[0].clone();
     let before = attached(&cloud, member.account).await;
+    forge(&cloud, cloud.members()[1].account, 1_000.0).await;
+    forge(&cloud, member.account, -1_000.0).await;
     // A session that breaks no rule is ended with the lock all the same.
     let quiet = cloud.open(&cloud.user(member.account).unwrap(), &request(&member.logging, None)).unwrap();
     for number in 0..4 {
@@ -83,6 +97,8 @@ async fn an_account_is_locked_and_released() {
         listed["accounts"][0]["phase"] == "enforced"
     })
     .await;
+    let (_, listed, _) = ask(&cloud, &file, &["quarantine", "list"]);
+    assert_eq!(listed["accounts"].as_array().map(Vec::len), Some(1), "{listed}");
     let (_, shown, _) = ask(&cloud, &file, &["quarantine", "show", &account]);
     assert_eq!(shown["episode"]["tier"], "access", "{shown}");
     assert!(shown["episode"]["swept"].as_array().unwrap().iter().any(|it| it["id"] == *quiet.id), "{shown}");

@@ -10,7 +10,7 @@ fn names(all: &[&str]) -> BTreeSet<Arc<str>> {
     all.iter().map(|name| user(name)).collect()
 }
 
-// I6, TH18: every refusal names its rule.
+// I6, TH18, R-W29: every refusal names its rule; the management account is never locked.
 #[test]
 fn refusals_name_their_rule() {
     type Change = fn(&mut Settings);
