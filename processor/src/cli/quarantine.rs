@@ -5,21 +5,17 @@ use clap::{Args as ClapArgs, Subcommand};
 use comfy_table::{Cell, CellAlignment, Color};
 use serde_json::{Value, json};
 use sessionwarden_machine::{
-    account::{Account, Act, Decision, Episode, EpisodePhase},
+    account::{Act, Decision, Episode, EpisodePhase},
     effect::Order,
-    ids::{AccountId, Now},
+    ids::AccountId,
     register::Register,
-    settings::Settings,
 };
 
 use super::{
     Failure,
-    control::{self, Answered, Whom, at, facts, table},
+    control::{self, Whom, at, facts, table},
 };
-use crate::{
-    control::{ControlReply, ControlRequest},
-    run::now,
-};
+use crate::control::{AccountView, ControlReply, ControlRequest};
 
 /// See which accounts are locked or to be locked, and decide about it.
 #[derive(Debug, ClapArgs)]
@@ -71,35 +67,33 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     }
 }
 
-fn all(whom: &Whom) -> Result<(Vec<Account>, Register, Settings), Failure> {
-    let Answered { reply, settings } = control::ask(whom, ControlRequest::Accounts)?;
-    match reply {
-        ControlReply::Accounts(accounts, register) => Ok((accounts, *register, settings)),
+fn all(whom: &Whom) -> Result<(Vec<AccountView>, Register), Failure> {
+    match control::ask(whom, ControlRequest::Accounts)?.reply {
+        ControlReply::Accounts(accounts, register) => Ok((accounts, *register)),
         _ => Err(Failure::failed(anyhow!("the service answered another question"))),
     }
 }
 
 fn list(whom: &Whom) -> Result<u8, Failure> {
-    let (mut accounts, register, settings) = all(whom)?;
-    let now = now();
-    accounts.sort_by_key(|account| std::cmp::Reverse(account.episode.as_ref().map(|episode| episode.decided_at)));
-    let rows: Vec<Value> = accounts.iter().filter_map(|account| object(account, now, &settings)).collect();
+    let (mut accounts, register) = all(whom)?;
+    accounts.sort_by_key(|view| std::cmp::Reverse(view.account.episode.as_ref().map(|episode| episode.decided_at)));
+    let rows: Vec<Value> = accounts.iter().map(object).collect();
     let text = || {
         if accounts.is_empty() {
             return "No account's window was ever full.\n".to_owned();
         }
         let mut table = table(&["account", "#", "phase", "tier", "sessions", "principals", "since", "until", "why"]);
-        for (account, episode) in accounts.iter().filter_map(|it| Some((it.account, it.episode.as_ref()?))) {
+        for (view, episode) in accounts.iter().filter_map(|it| Some((it, it.account.episode.as_ref()?))) {
             let right = |number: usize| Cell::new(number).set_alignment(CellAlignment::Right);
             table.add_row([
-                Cell::new(account),
+                Cell::new(view.account.account),
                 right(episode.number as usize),
-                phase_cell(episode.phase(now, &settings.quarantine)),
+                phase_cell(view.phase),
                 Cell::new(episode.tier.as_str()),
                 right(episode.sessions),
                 right(episode.principals.len()),
                 Cell::new(episode.crossed_at),
-                Cell::new(at(until(episode, &settings))),
+                Cell::new(at(view.until)),
                 Cell::new(why(episode)),
             ]);
         }
@@ -112,33 +106,27 @@ fn list(whom: &Whom) -> Result<u8, Failure> {
 }
 
 fn show(account: AccountId, whom: &Whom) -> Result<u8, Failure> {
-    let (accounts, _, settings) = all(whom)?;
-    let found = accounts.into_iter().find(|known| known.account == account);
+    let (accounts, _) = all(whom)?;
+    let found = accounts.into_iter().find(|known| known.account.account == account);
     let found = found.ok_or_else(|| Failure::failed(anyhow!("the window of account {account} was never full")))?;
-    print_one(&found, &settings, whom)
+    print_one(&found, whom)
 }
 
-fn print_one(account: &Account, settings: &Settings, whom: &Whom) -> Result<u8, Failure> {
-    let now = now();
-    let text = || match &account.episode {
-        Some(episode) => format!("{}\n", facts(rows(account.account, episode, now, settings))),
+fn print_one(view: &AccountView, whom: &Whom) -> Result<u8, Failure> {
+    let text = || match &view.account.episode {
+        Some(episode) => format!("{}\n", facts(rows(view, episode))),
         None => String::new(),
     };
-    control::print(whom.format, text, &object(account, now, settings).unwrap_or_default())
+    control::print(whom.format, text, &object(view))
 }
 
 fn order(order: Order, decide: &Decide) -> Result<u8, Failure> {
     let subject = format!("account#{}", decide.account);
     let request = ControlRequest::Order { order, subject, reason: decide.reason.clone() };
-    let Answered { reply, settings } = control::ask(&decide.whom, request)?;
-    match reply {
-        ControlReply::Account(account) => print_one(&account, &settings, &decide.whom),
+    match control::ask(&decide.whom, request)?.reply {
+        ControlReply::Account(view) => print_one(&view, &decide.whom),
         _ => Err(Failure::failed(anyhow!("the service answered another question"))),
     }
-}
-
-fn until(episode: &Episode, settings: &Settings) -> Option<Now> {
-    episode.ends_at(&settings.quarantine).filter(|_| episode.holds())
 }
 
 /// Why it stands where it stands, in few words.
@@ -162,14 +150,14 @@ fn phase_cell(phase: EpisodePhase) -> Cell {
     }
 }
 
-fn rows(account: AccountId, episode: &Episode, now: Now, settings: &Settings) -> Vec<(&'static str, String)> {
+fn rows(view: &AccountView, episode: &Episode) -> Vec<(&'static str, String)> {
     let listed = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<_>>().join("\n");
     let act = |act: &Act| format!("{} at {} {}", act.who, act.at.as_event_time(), act.reason).trim_end().to_owned();
     let raise = episode.raise.map(|tier| format!("; {} once a person approves", tier.as_str())).unwrap_or_default();
     vec![
-        ("account", account.to_string()),
+        ("account", view.account.account.to_string()),
         ("episode", episode.number.to_string()),
-        ("phase", episode.phase(now, &settings.quarantine).as_str().to_owned()),
+        ("phase", view.phase.as_str().to_owned()),
         ("tier", format!("{}{raise}", episode.tier.as_str())),
         ("why", why(episode)),
         ("window was full", episode.crossed_at.to_string()),
@@ -187,15 +175,14 @@ fn rows(account: AccountId, episode: &Episode, now: Now, settings: &Settings) ->
         ("sweeps", format!("{}, the last {} clean", episode.sweeps, episode.clean_passes)),
         ("ended by sweeps", listed(&mut episode.swept.iter().map(|it| it.id.to_string()))),
         ("changed by others", if episode.drifts > 0 { format!("{} times", episode.drifts) } else { String::new() }),
-        ("until", at(until(episode, settings))),
+        ("until", at(view.until)),
         ("release asked", episode.release.as_ref().map(act).unwrap_or_default()),
         ("released", at(episode.released_at)),
     ]
 }
 
-fn object(account: &Account, now: Now, settings: &Settings) -> Option<Value> {
-    let episode = account.episode.as_ref()?;
-    let phase = episode.phase(now, &settings.quarantine);
-    let until = at(until(episode, settings));
-    Some(json!({ "account": account.account, "phase": phase, "until": until, "why": why(episode), "episode": episode }))
+fn object(view: &AccountView) -> Value {
+    let AccountView { account, phase, until } = view;
+    let why = account.episode.as_ref().map(why);
+    json!({ "account": account.account, "phase": phase, "until": at(*until), "why": why, "episode": account.episode })
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sessionwarden_machine::{
     account::{Account, AccountInput, Act, EpisodePhase},
-    effect::Order,
+    effect::{Order, Response},
     ids::{Now, Subject},
     incident::{Incident, IncidentInput, IncidentPhase},
     register::Register,
@@ -57,15 +57,36 @@ pub enum ControlRequest {
 #[serde(rename_all = "snake_case")]
 pub enum ControlReply {
     /// To [`ControlRequest::Accounts`].
-    Accounts(Vec<Account>, Box<Register>),
+    Accounts(Vec<AccountView>, Box<Register>),
     /// To [`ControlRequest::Incidents`].
     Incidents(Vec<Incident>),
     /// The account as it is now.
-    Account(Box<Account>),
+    Account(Box<AccountView>),
     /// The incident as it is now.
     Incident(Box<Incident>),
     /// It is not done, for this reason.
     Refused(String),
+}
+
+/// An account, with what follows from it by the service's own settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountView {
+    /// The account.
+    pub account: Account,
+    /// Where its latest episode stands.
+    pub phase: EpisodePhase,
+    /// When the lock ends, while there is one.
+    pub until: Option<Now>,
+}
+
+impl AccountView {
+    /// `None` for an account whose window was never full.
+    fn of(account: Account, now: Now, settings: &Settings) -> Option<Self> {
+        let episode = account.episode.as_ref()?;
+        let phase = episode.phase(now, &settings.quarantine);
+        let until = episode.ends_at(&settings.quarantine).filter(|_| episode.holds());
+        Some(Self { account, phase, until })
+    }
 }
 
 /// Answers a question, or does what is ordered by `who`.
@@ -80,14 +101,16 @@ pub async fn answer<S: Store, H: Hands>(
 ) -> Result<ControlReply, HandleError> {
     match request {
         ControlRequest::Accounts => {
-            let mut accounts: Vec<Account> = all(&handler.store, "account#").await?;
-            accounts.retain(|account| account.episode.is_some());
+            let accounts: Vec<Account> = all(&handler.store, "account#").await?;
+            let view = |account| AccountView::of(account, now, &handler.settings);
+            let accounts = accounts.into_iter().filter_map(view).collect();
             let register: Vec<Register> = all(&handler.store, "register#").await?;
             Ok(ControlReply::Accounts(accounts, Box::new(register.into_iter().next().unwrap_or_default())))
         }
         ControlRequest::Incidents => {
             let found: Vec<Option<Incident>> = all(&handler.store, "incident#").await?;
-            Ok(ControlReply::Incidents(found.into_iter().flatten().collect()))
+            let looked_at = |it: &Incident| it.response != Response::Report;
+            Ok(ControlReply::Incidents(found.into_iter().flatten().filter(looked_at).collect()))
         }
         ControlRequest::Order { order, subject, reason } => {
             let Ok(subject) = subject.parse::<Subject>() else {
@@ -104,7 +127,10 @@ pub async fn answer<S: Store, H: Hands>(
                 Ok(news) => handler.handle(Inbox::from([(subject.clone(), vec![news])]), now).await?,
             }
             Ok(match handler.load(&subject).await? {
-                Some(State::Account(account)) => ControlReply::Account(account),
+                Some(State::Account(account)) => match AccountView::of(*account, now, &handler.settings) {
+                    Some(view) => ControlReply::Account(Box::new(view)),
+                    None => ControlReply::Refused("its window was never full".to_owned()),
+                },
                 Some(State::Incident(Some(incident))) => ControlReply::Incident(incident),
                 _ => ControlReply::Refused("it is gone".to_owned()),
             })

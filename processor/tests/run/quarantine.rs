@@ -298,19 +298,10 @@ impl Desk {
     async fn about_account(&mut self, order: Order, who: &str, reason: &str) -> Result<EpisodePhase, String> {
         let subject = format!("account#{}", self.account);
         match self.order(order, subject, who, reason).await {
-            ControlReply::Account(account) => {
-                let now = START.plus_ms(self.at_ms);
-                Ok(account.episode.unwrap().phase(now, &self.settings().quarantine))
-            }
+            ControlReply::Account(view) => Ok(view.phase),
             ControlReply::Refused(why) => Err(why),
             other => panic!("{other:?}"),
         }
-    }
-
-    fn settings(&self) -> Settings {
-        let mut settings = settings(&self.hands.inner);
-        settings.quarantine.approvals = 2;
-        settings
     }
 
     fn orders(&self) -> Vec<(String, String)> {

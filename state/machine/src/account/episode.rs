@@ -170,7 +170,7 @@ impl Default for Episode {
 }
 
 /// Where an episode stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EpisodePhase {
     /// Observe mode: it is said what would be done.
