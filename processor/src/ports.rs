@@ -150,14 +150,28 @@ pub enum LockError {
 
 /// Changes that are put back.
 pub trait Repairs: Send + Sync {
-    /// Puts a change back; it is seen to be as wanted before this succeeds. To put back what is as wanted is no error.
+    /// Looks at a thing of which these parts were changed, and returns what is not as wanted. Where it may `act`, that is
+    /// put back and seen to be so before this succeeds.
     fn restore(
         &self,
         account: AccountId,
         region: &str,
         restore: Restore,
         thing: &str,
-    ) -> impl Future<Output = Result<(), CallError>> + Send;
+        parts: &BTreeSet<&'static str>,
+        act: bool,
+    ) -> impl Future<Output = Result<Vec<Arc<str>>, RestoreError>> + Send;
+}
+
+/// Why a change is not put back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// As with any other call.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It is for a person, for this reason.
+    #[error("{0}")]
+    Hopeless(Arc<str>),
 }
 
 /// Everything that can be asked and done.
@@ -170,7 +184,7 @@ mod shared {
     use super::{
         AccountId, Arc, BTreeMap, BTreeSet, Bucket, CallError, Cluster, Described, Document, Documents, Guards,
         Identities, Identity, Key, Life, Lock, LockError, LogObject, LogPlaces, LogStream, Logs, Network, Node, Nodes,
-        Organization, Repairs, Restore, SessionKey, Sessions, Tier, Who,
+        Organization, Repairs, Restore, RestoreError, SessionKey, Sessions, Tier, Who,
     };
 
     type Answer<T> = Result<T, CallError>;
@@ -256,8 +270,16 @@ mod shared {
     }
 
     impl<T: Repairs> Repairs for Arc<T> {
-        async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Answer<()> {
-            T::restore(self, account, region, restore, thing).await
+        async fn restore(
+            &self,
+            account: AccountId,
+            region: &str,
+            restore: Restore,
+            thing: &str,
+            parts: &BTreeSet<&'static str>,
+            act: bool,
+        ) -> Result<Vec<Arc<str>>, RestoreError> {
+            T::restore(self, account, region, restore, thing, parts, act).await
         }
     }
 

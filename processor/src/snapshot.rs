@@ -22,7 +22,9 @@ use sessionwarden_machine::{
     settings::Tier,
 };
 
-use crate::ports::{Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions};
+use crate::ports::{
+    Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, RestoreError, Sessions,
+};
 
 /// How long one line may be, in bytes.
 const LINE_BYTES_MAX: usize = 4 << 20;
@@ -261,8 +263,16 @@ impl Logs for Past<'_> {
 }
 
 impl Repairs for Past<'_> {
-    async fn restore(&self, _: AccountId, _: &str, _: Restore, _: &str) -> Result<(), CallError> {
-        Err(CallError::Denied)
+    async fn restore(
+        &self,
+        _: AccountId,
+        _: &str,
+        _: Restore,
+        _: &str,
+        _: &BTreeSet<&'static str>,
+        _: bool,
+    ) -> Result<Vec<Arc<str>>, RestoreError> {
+        Err(CallError::Denied.into())
     }
 }
 

@@ -236,7 +236,7 @@ impl AwsOrganization {
 }
 
 /// A text as IAM gives it, percent-encoded ("The policy document … is URL-encoded compliant with RFC 3986").
-fn decoded(text: &str) -> Result<Arc<str>, Failure> {
+pub(super) fn decoded(text: &str) -> Result<Arc<str>, Failure> {
     let bad = || Failure::unknown(false);
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

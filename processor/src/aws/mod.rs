@@ -184,6 +184,11 @@ impl AwsOrganization {
         self.own
     }
 
+    /// The region that the chain names.
+    pub fn own_region(&self) -> &str {
+        &self.region
+    }
+
     /// Makes one call. With credentials that turn out to be over it is made once again with new ones.
     async fn call<T, E, F>(
         &self,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
-use sessionwarden_machine::ids::AccountId;
+use sessionwarden_machine::{document::WantedPreferences, ids::AccountId, wanted::Wanted};
 
 use super::locks::LockSettings;
 
@@ -33,6 +33,8 @@ pub enum Api {
     Ecs,
     /// `events:PutEvents`.
     Events,
+    /// What is looked at and put back of KMS, CloudTrail, EventBridge, SNS, Kinesis, CloudWatch and Systems Manager.
+    Repairs,
 }
 
 /// How often calls may be made.
@@ -46,7 +48,7 @@ pub struct Limit {
 
 impl Api {
     /// Every group.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Sessions,
         Self::Terminate,
         Self::Nodes,
@@ -59,6 +61,7 @@ impl Api {
         Self::Logs,
         Self::Ecs,
         Self::Events,
+        Self::Repairs,
     ];
 
     /// The group's name in settings and logs.
@@ -76,6 +79,7 @@ impl Api {
             Self::Logs => "logs",
             Self::Ecs => "ecs",
             Self::Events => "events",
+            Self::Repairs => "repairs",
         }
     }
 
@@ -83,7 +87,7 @@ impl Api {
     /// call the same APIs there are not disturbed.
     pub fn default_limit(self) -> Limit {
         match self {
-            Self::Sessions | Self::Nodes | Self::Documents => Limit::new(5, 20),
+            Self::Sessions | Self::Nodes | Self::Documents | Self::Repairs => Limit::new(5, 20),
             Self::Terminate | Self::Logs | Self::Ecs => Limit::new(10, 20),
             Self::Iam => Limit::new(15, 60),
             Self::Organizations => Limit::new(3, 12),
@@ -130,6 +134,10 @@ pub struct AwsSettings {
     pub log_account: Option<AccountId>,
     /// The policies with which accounts are locked.
     pub locks: LockSettings,
+    /// What the guardrail's things are to be like. Default: what is known of themselves.
+    pub wanted: Wanted,
+    /// What preferences documents are to say. Default: nothing is wanted.
+    pub preferences: WantedPreferences,
     /// Limits other than [`Api::default_limit`].
     pub limits: BTreeMap<Api, Limit>,
     /// How long a call waits for its turn before it counts as throttled. Default: 5 s.
@@ -152,6 +160,8 @@ impl AwsSettings {
             organization_account: None,
             log_account: None,
             locks: LockSettings::default(),
+            wanted: Wanted::default(),
+            preferences: WantedPreferences::default(),
             limits: BTreeMap::new(),
             turn_wait_max: Duration::from_secs(5),
             attempt_max: Duration::from_secs(5),

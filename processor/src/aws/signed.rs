@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{
+        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+        UriPathNormalizationMode, sign,
+    },
     sign::v4,
 };
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
@@ -19,6 +22,7 @@ use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use aws_types::service_config::ServiceConfigKey;
 use backon::{ExponentialBuilder, Retryable as _};
 use serde::{Deserialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
 
 use super::{Means, errors::Failure};
 
@@ -44,6 +48,16 @@ enum Protocol {
     Query(&'static str),
     /// AWS JSON 1.1, with this prefix of operations.
     Json(&'static str),
+    /// Methods on paths, XML both ways.
+    Rest,
+}
+
+/// A request of S3's protocol.
+pub(super) struct Rest {
+    pub(super) method: &'static str,
+    /// The bucket and a query of one word.
+    pub(super) path: String,
+    pub(super) body: String,
 }
 
 pub(super) const EC2: Service = Service { id: "EC2", host: "ec2", protocol: Protocol::Query("2016-11-15") };
@@ -58,6 +72,10 @@ pub(super) const CLOUDTRAIL: Service = Service {
     protocol: Protocol::Json("com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"),
 };
 pub(super) const EVENTS: Service = Service { id: "EventBridge", host: "events", protocol: Protocol::Json("AWSEvents") };
+pub(super) const SSM: Service = Service { id: "SSM", host: "ssm", protocol: Protocol::Json("AmazonSSM") };
+pub(super) const KINESIS: Service =
+    Service { id: "Kinesis", host: "kinesis", protocol: Protocol::Json("Kinesis_20131202") };
+const S3: Service = Service { id: "S3", host: "s3", protocol: Protocol::Rest };
 
 /// The connector of all signed calls, with its pool of connections.
 pub(super) fn connector(attempt_max: Duration) -> Option<SharedHttpConnector> {
@@ -80,7 +98,7 @@ pub(super) async fn query<T: DeserializeOwned>(
         body.extend(["&", &percent_encoded(name), "=", &percent_encoded(value)]);
     }
     let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8".to_owned())];
-    let answer = repeated(service, &means, &headers, &body).await?;
+    let answer = repeated(service, &means, POST, &headers, &body).await?;
     let answer = std::str::from_utf8(&answer).map_err(|_| Failure::unknown(false))?;
     quick_xml::de::from_str(answer).map_err(|_| Failure::unknown(false))
 }
@@ -117,22 +135,49 @@ async fn told(
     };
     let headers =
         [("content-type", "application/x-amz-json-1.1".to_owned()), ("x-amz-target", format!("{prefix}.{operation}"))];
-    repeated(service, &means, &headers, &input.to_string()).await
+    repeated(service, &means, POST, &headers, &input.to_string()).await
+}
+
+/// A call of S3 about a bucket, by its name in the path. The answer is its text.
+pub(super) async fn rest(means: &Means, rest: &Rest) -> Result<String, Failure> {
+    // S3 wants a checksum of what it is told to keep ("Checking object integrity").
+    let checksum = aws_smithy_types::base64::encode(Sha256::digest(&rest.body));
+    let headers = [("content-type", "application/xml".to_owned()), ("x-amz-checksum-sha256", checksum)];
+    let headers: &Headers<'_> = if rest.body.is_empty() { &[] } else { &headers };
+    let answer = repeated(&S3, means, (rest.method, &rest.path), headers, &rest.body).await?;
+    String::from_utf8(answer).map_err(|_| Failure::unknown(false))
 }
 
 type Headers<'a> = [(&'static str, String)];
 
-async fn repeated(service: &Service, means: &Means, headers: &Headers<'_>, body: &str) -> Result<Vec<u8>, Failure> {
+/// A method, and a path without the slash before it.
+type Target<'a> = (&'static str, &'a str);
+
+const POST: Target<'_> = ("POST", "");
+
+async fn repeated(
+    service: &Service,
+    means: &Means,
+    target: Target<'_>,
+    headers: &Headers<'_>,
+    body: &str,
+) -> Result<Vec<u8>, Failure> {
     let waits = ExponentialBuilder::default().with_min_delay(RETRY_DELAY_MIN).with_max_times(RETRIES_MAX).with_jitter();
     let attempt = async || {
-        let once = once(service, means, headers, body);
+        let once = once(service, means, target, headers, body);
         tokio::time::timeout(means.attempt_max, once).await.unwrap_or_else(|_| Err(Failure::unknown(true)))
     };
     attempt.retry(waits).when(|failure| failure.transient).await
 }
 
-async fn once(service: &Service, means: &Means, headers: &Headers<'_>, body: &str) -> Result<Vec<u8>, Failure> {
-    let request = request(service, means, headers, body).ok_or_else(|| Failure::unknown(false))?;
+async fn once(
+    service: &Service,
+    means: &Means,
+    target: Target<'_>,
+    headers: &Headers<'_>,
+    body: &str,
+) -> Result<Vec<u8>, Failure> {
+    let request = request(service, means, target, headers, body).ok_or_else(|| Failure::unknown(false))?;
     let response = means.connector.call(request).await.map_err(|_| Failure::unknown(true))?;
     let status = response.status();
     let named = response.headers().get("x-amzn-errortype").map(str::to_owned);
@@ -143,28 +188,43 @@ async fn once(service: &Service, means: &Means, headers: &Headers<'_>, body: &st
     }
     let code = match service.protocol {
         Protocol::Query(_) => xml_code(&answer),
+        Protocol::Rest => rest_code(&answer),
         Protocol::Json(_) => named.or_else(|| json_code(&answer)).map(|code| bare(&code).to_owned()),
     };
     Err(Failure::answered(&code.unwrap_or_default(), status.as_u16()).at(date.as_deref()))
 }
 
 /// The signed request; `None` where the endpoint or a header is none.
-fn request(service: &Service, means: &Means, headers: &Headers<'_>, body: &str) -> Option<HttpRequest> {
-    let url = endpoint(service, &means.config, &means.region);
+fn request(
+    service: &Service,
+    means: &Means,
+    (method, path): Target<'_>,
+    headers: &Headers<'_>,
+    body: &str,
+) -> Option<HttpRequest> {
+    let url = endpoint(service, &means.config, &means.region) + path;
+    let mut settings = SigningSettings::default();
+    if matches!(service.protocol, Protocol::Rest) {
+        // S3 reads paths as they are, and wants to see the hash of what is sent ("Signature calculations for the
+        // authorization header").
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
     let identity = means.credentials.clone().into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(&means.region)
         .name(service.host)
         .time(SystemTime::now())
-        .settings(SigningSettings::default())
+        .settings(settings)
         .build()
         .ok()?
         .into();
     let signed_headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
-    let signable = SignableRequest::new("POST", &url, signed_headers, SignableBody::Bytes(body.as_bytes())).ok()?;
+    let signable = SignableRequest::new(method, &url, signed_headers, SignableBody::Bytes(body.as_bytes())).ok()?;
     let (instructions, _signature) = sign(signable, &parameters).ok()?.into_parts();
-    let mut builder = http::Request::post(&url);
+    let mut builder = http::Request::builder().method(method).uri(&url);
     for (name, value) in headers {
         builder = builder.header(*name, value);
     }
@@ -224,6 +284,16 @@ fn xml_code(answer: &[u8]) -> Option<String> {
     response.errors.error.into_iter().next().map(|error| error.code)
 }
 
+/// The code of S3's errors.
+fn rest_code(answer: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Error {
+        #[serde(rename = "Code")]
+        code: String,
+    }
+    quick_xml::de::from_str::<Error>(std::str::from_utf8(answer).ok()?).ok().map(|error| error.code)
+}
+
 fn json_code(answer: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Error {
@@ -262,6 +332,8 @@ mod tests {
                    </Error></Errors><RequestID>r</RequestID></Response>";
         assert_eq!(xml_code(xml.as_bytes()).as_deref(), Some("RequestLimitExceeded"));
         assert_eq!(xml_code(b"<html>no</html>"), None);
+        let xml = b"<?xml version=\"1.0\"?><Error><Code>NoSuchBucketPolicy</Code><Message>m</Message></Error>";
+        assert_eq!(rest_code(xml).as_deref(), Some("NoSuchBucketPolicy"));
         let code = json_code(br#"{"__type":"com.amazonaws.kms#NotFoundException","message":"m"}"#).unwrap();
         assert_eq!(bare(&code), "NotFoundException");
         assert_eq!(bare("AccessDeniedException:http://internal.amazon.com/coral/"), "AccessDeniedException");

@@ -62,7 +62,7 @@ pub(super) fn settings(config: &Config) -> Settings {
 /// Runs a worker of the fleet until `stop`. Everything it uses is looked at first, and all that is wrong is told.
 pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> Result<(), Failure> {
     let aws = &around.config.aws;
-    let hands = AwsOrganization::connect(hands_settings(around.config)).await.map_err(Failure::failed)?;
+    let hands = connect(around.config).await?;
     let hands = Arc::new(hands.with_metrics(around.metrics.clone()));
     let own = hands.own_config();
     let services = Box::pin(Services::open(aws, &own)).await?;
@@ -168,9 +168,11 @@ fn audit(config: &Config, own: &SdkConfig, worker: &WorkerId) -> Result<AuditTra
     })
 }
 
-fn hands_settings(config: &Config) -> AwsSettings {
+fn hands_settings(config: &Config) -> Result<AwsSettings, Failure> {
     let aws = &config.aws;
-    AwsSettings {
+    Ok(AwsSettings {
+        wanted: super::wanted::read(config.incidents.wanted.as_deref())?,
+        preferences: config.preferences.clone(),
         regions: aws.regions(),
         organization_account: aws.organization_account,
         log_account: config.organization.log_archive_account,
@@ -180,7 +182,12 @@ fn hands_settings(config: &Config) -> AwsSettings {
             scp: scp_settings_of(config),
         },
         ..AwsSettings::new(aws.role.as_str(), aws.external_id.as_str())
-    }
+    })
+}
+
+/// The organisation that the configuration names.
+pub(super) async fn connect(config: &Config) -> Result<AwsOrganization, Failure> {
+    AwsOrganization::connect(hands_settings(config)?).await.map_err(Failure::failed)
 }
 
 fn worker_settings(aws: &Aws) -> WorkerSettings {

@@ -16,6 +16,8 @@ mod report;
 mod routes;
 mod run;
 mod scp;
+#[cfg(feature = "aws")]
+mod wanted;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -53,6 +55,8 @@ enum Command {
     Iam(iam::Args),
     Policy(policy::Args),
     Scp(scp::Args),
+    #[cfg(feature = "aws")]
+    Wanted(wanted::Args),
 }
 
 /// How results are printed.
@@ -93,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Iam(args) => iam::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Scp(args) => scp::run(&args),
+        #[cfg(feature = "aws")]
+        Command::Wanted(args) => wanted::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -135,15 +135,17 @@ pub(super) fn document_hash(text: &str) -> Checked<DocumentHash> {
     text.parse().map_err(|error| (format!("has \"{text}\", but {error}"), None))
 }
 
-/// A role's name, with `*` for any characters ("IAM and AWS STS quotas").
+/// A kind of things that can be put back.
 pub(super) fn restore(text: &str) -> Checked<Restore> {
     let found = Restore::ALL.into_iter().find(|known| known.as_str() == text);
     let hint = || suggest(text, Restore::ALL.into_iter().map(Restore::as_str));
     found.ok_or_else(|| {
-        (format!("has \"{text}\", but only key, rule, trail and serial-console can be put back"), hint())
+        let all = Restore::ALL.map(Restore::as_str).join(", ");
+        (format!("has \"{text}\", but these can be put back: {all}"), hint())
     })
 }
 
+/// A role's name, with `*` for any characters ("IAM and AWS STS quotas").
 pub(super) fn role(text: &str) -> Checked<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-*".contains(&byte);
     if (1..=64).contains(&text.len()) && text.bytes().all(fits) {

@@ -180,9 +180,12 @@ pub struct Incidents {
     pub escalate_critical_seconds: u64,
     /// The same for one of high severity. Default: 3,600.
     pub escalate_high_seconds: u64,
-    /// Changes that are put back without a person, in enforce mode: `key`, `rule`, `trail`, `serial-console`. Default:
+    /// Kinds of things that are put back without a person, in enforce mode, by the names of [`Restore::ALL`]. Default:
     /// none.
     pub restore: Vec<Restore>,
+    /// The file that says what things are to be like, as `sessionwarden wanted take` writes it. Absent: nothing is wanted
+    /// but what is known of the things themselves and of the preferences.
+    pub wanted: Option<PathBuf>,
 }
 
 /// `[feed]`: the OCSF feed for a SIEM.
@@ -279,7 +282,7 @@ impl Default for Threshold {
 
 impl Default for Incidents {
     fn default() -> Self {
-        Self { escalate_critical_seconds: 900, escalate_high_seconds: 3_600, restore: Vec::new() }
+        Self { escalate_critical_seconds: 900, escalate_high_seconds: 3_600, restore: Vec::new(), wanted: None }
     }
 }
 

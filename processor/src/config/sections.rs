@@ -135,6 +135,7 @@ impl Incidents {
             escalate_critical_seconds: critical.unwrap_or(default.escalate_critical_seconds),
             escalate_high_seconds: high.unwrap_or(default.escalate_high_seconds),
             restore: section.list("restore", check::restore).unwrap_or_default(),
+            wanted: section.path("wanted"),
         }
     }
 }

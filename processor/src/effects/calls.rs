@@ -7,7 +7,7 @@ use sessionwarden_machine::{
     account::{AccountInput, Swept, Tried, identity_of},
     effect::{Effect, Lock, RemedyResult},
     ids::{AccountId, Now, SessionKey},
-    incident::IncidentInput,
+    incident::{IncidentInput, Restored},
     register::RegisterInput,
     session::Input,
     settings::{Settings, Tier, matches},
@@ -17,7 +17,7 @@ use tracing::Instrument;
 use super::{Lane, Lanes, limit_of, result_of};
 use crate::{
     handle::News,
-    ports::{CallError, Hands, LockError},
+    ports::{CallError, Hands, LockError, RestoreError},
 };
 
 /// How many times longer than another call one that changes the organisation may take: AWS Organizations makes one after
@@ -85,19 +85,14 @@ impl<'a, H: Hands> Caller<'a, H> {
                 let news = News::Register(RegisterInput::Compared { locks, since: self.now });
                 Answer { kind: "compare", result, news }
             }
-            Effect::Restore { id, account, region, restore, thing } => {
-                let span = tracing::info_span!("restore", effect = %id, %account, what = restore.as_str());
-                let call = self.hands.restore(*account, region, *restore, thing);
-                let done = self.lanes.call(Lane::Account(*account), "a restoration", call).instrument(span).await;
-                let result = match done {
-                    Ok(()) => RemedyResult::Done,
-                    // What is gone cannot be put back.
-                    Err(error) => RemedyResult::Failed(error.to_string().into()),
-                };
+            Effect::Restore { id, account, region, restore, thing, parts, act } => {
+                let span = tracing::info_span!("restore", effect = %id, %account, what = restore.as_str(), act);
+                let call = self.hands.restore(*account, region, *restore, thing, parts, *act);
+                let restored = self.put_back(*account, *act, call).instrument(span).await;
                 Answer {
                     kind: "restore",
-                    result: name_of(&result),
-                    news: News::Incident(IncidentInput::RestoreTried(result)),
+                    result: name_of(&restored.result),
+                    news: News::Incident(IncidentInput::RestoreTried(restored)),
                 }
             }
             Effect::Report(_)
@@ -131,6 +126,35 @@ impl<'a, H: Hands> Caller<'a, H> {
             (Ok(()), _) => Tried::Done,
             (Err(_), Some(why)) => Tried::Hopeless(why),
             (Err(error), None) => Tried::Again(error.to_string().into()),
+        }
+    }
+
+    /// A change that is put back, or looked at.
+    async fn put_back(
+        &self,
+        account: AccountId,
+        act: bool,
+        call: impl Future<Output = Result<Vec<Arc<str>>, RestoreError>>,
+    ) -> Restored {
+        let mut hopeless = None;
+        let call = async {
+            call.await.map_err(|error| match error {
+                RestoreError::Call(error) => error,
+                RestoreError::Hopeless(why) => {
+                    hopeless = Some(why);
+                    CallError::Denied
+                }
+            })
+        };
+        let done = self.slow.call(Lane::Account(account), "a restoration", call).await;
+        match (done, hopeless) {
+            (Ok(changes), _) if !act => Restored { changes, result: RemedyResult::Planned },
+            (Ok(changes), _) if changes.is_empty() => Restored { changes, result: RemedyResult::Unneeded },
+            (Ok(changes), _) => Restored { changes, result: RemedyResult::Done },
+            (Err(_), Some(why)) => Restored { changes: Vec::new(), result: RemedyResult::Refused(why) },
+            (Err(error), None) => {
+                Restored { changes: Vec::new(), result: RemedyResult::Failed(error.to_string().into()) }
+            }
         }
     }
 

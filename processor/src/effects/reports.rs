@@ -186,9 +186,9 @@ fn told(effects: &[&Effect], now: Now) -> Result<Told, AuditError> {
                 entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
                 continue;
             }
-            Effect::Restore { id, account, region, restore, thing } => {
+            Effect::Restore { id, account, region, restore, thing, parts, act: true } => {
                 let body = serde_json::json!({
-                    "restore": restore, "account": account, "region": region, "thing": thing,
+                    "restore": restore, "account": account, "region": region, "thing": thing, "parts": parts,
                 });
                 entries.push(AuditEntry::new(now, AuditKind::Intent, id, &body)?);
                 continue;
@@ -199,7 +199,9 @@ fn told(effects: &[&Effect], now: Now) -> Result<Told, AuditError> {
                 });
                 entries.push(AuditEntry::new(now, AuditKind::Decision, id, &body)?);
             }
-            Effect::Count { .. }
+            // To look at a thing is nothing that has to be known of before.
+            Effect::Restore { act: false, .. }
+            | Effect::Count { .. }
             | Effect::Notify { .. }
             | Effect::Sweep { .. }
             | Effect::Compare { .. }

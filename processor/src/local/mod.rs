@@ -19,7 +19,7 @@ use sessionwarden_world::{
 };
 
 use crate::ports::{
-    CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions,
+    CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, RestoreError, Sessions,
 };
 
 /// A model of an organisation behind the ports, with the demonstration that moves it.
@@ -203,12 +203,28 @@ impl Logs for LocalOrganization {
 }
 
 impl Repairs for LocalOrganization {
-    /// The model has keys; of rules, trails and consoles it knows nothing.
-    async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Result<(), CallError> {
-        let Restore::Key = restore else { return Err(CallError::Unknown) };
+    /// The model has keys, which can be disabled; of anything else it knows nothing.
+    async fn restore(
+        &self,
+        account: AccountId,
+        region: &str,
+        restore: Restore,
+        thing: &str,
+        parts: &BTreeSet<&'static str>,
+        act: bool,
+    ) -> Result<Vec<Arc<str>>, RestoreError> {
+        if restore != Restore::Key || parts.iter().any(|part| *part != "enabled") {
+            return Err(RestoreError::Hopeless("the model organisation has no such thing".into()));
+        }
         let mut world = self.world();
-        let warden = world.account(account).map(|account| Arc::clone(&account.warden)).ok_or(CallError::Gone)?;
-        world.change(&warden, region, &Change::EnableKey { key: thing.into() })
+        if world.key(account, region, thing)?.enabled {
+            return Ok(Vec::new());
+        }
+        if act {
+            let warden = world.account(account).map(|account| Arc::clone(&account.warden)).ok_or(CallError::Gone)?;
+            world.change(&warden, region, &Change::EnableKey { key: thing.into() })?;
+        }
+        Ok(vec!["enabled".into()])
     }
 }
 

@@ -241,10 +241,8 @@ impl Board {
             }
             (RemedyKind::Quarantine, _) => (HappeningKind::Notice, format!("would be locked: {}", remedy.reason)),
             (RemedyKind::Release, _) => (HappeningKind::Released, "unlocked: its time is over".to_owned()),
-            (RemedyKind::Restore, RemedyResult::Planned) => {
-                (HappeningKind::Notice, format!("would be put back: {}", remedy.reason))
-            }
-            (RemedyKind::Restore, _) => (HappeningKind::Changed, format!("put back: {}", remedy.reason)),
+            (RemedyKind::Restore, _) if done => (HappeningKind::Changed, format!("put back: {}", remedy.reason)),
+            (RemedyKind::Restore, _) => (HappeningKind::Notice, remedy.reason.to_string()),
         };
         if remedy.kind == RemedyKind::Terminate && remedy.result != RemedyResult::Unneeded {
             self.status.counts.terminations += 1;

@@ -10,6 +10,7 @@ mod cloud;
 mod credentials;
 mod ministack;
 mod moto;
+mod repairs;
 mod sessions;
 mod signed;
 

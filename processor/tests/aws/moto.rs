@@ -8,14 +8,10 @@ use std::{
 use serde_json::{Value, json};
 use sessionwarden::{
     aws::AwsOrganization,
-    ports::{
-        CallError, Documents as _, Identities as _, LogPlaces as _, Logs as _, Nodes as _, Organization as _,
-        Repairs as _,
-    },
+    ports::{CallError, Documents as _, Identities as _, LogPlaces as _, Logs as _, Nodes as _, Organization as _},
 };
 use sessionwarden_machine::{
     ids::{AccountId, EventTime, Now},
-    incident::Restore,
     posture::{Agent, Identity, RoleFrom, Who},
 };
 use sessionwarden_testbed::{SessionManager, SessionManagerSettings, or_say, python};
@@ -55,7 +51,6 @@ async fn moto_answers_the_ports() {
     streams(&hands).await;
     containers(&hands).await;
     organisation(&hands).await;
-    repairs(&hands, &known).await;
     let hands = connect("testing", &[("sts", &server.url), ("ssm", manager.url())], settings()).await;
     nodes(&hands, &known).await;
 }
@@ -123,25 +118,6 @@ async fn keys(hands: &AwsOrganization, known: &Known) {
     }
     assert!(!hands.key(member(), REGION, known.text("disabled")).await.unwrap().enabled);
     assert_eq!(hands.key(member(), REGION, "alias/nothing").await, Err(CallError::Gone));
-}
-
-// TH22, TH27, TH28: put back, seen to be so, and no error where it is so already.
-async fn repairs(hands: &AwsOrganization, known: &Known) {
-    // This server enables keys by their ids only; AWS takes ARNs too.
-    let disabled = known.text("disabled").rsplit('/').next().unwrap();
-    let switched_off = [
-        (Restore::Key, disabled),
-        (Restore::Key, known.text("doomed")),
-        (Restore::Rule, "sessionwarden-watch"),
-        (Restore::Trail, "sessionwarden-trail"),
-    ];
-    for (restore, thing) in switched_off.iter().chain(&switched_off) {
-        assert_eq!(hands.restore(member(), REGION, *restore, thing).await, Ok(()), "{restore:?} {thing}");
-    }
-    assert!(hands.key(member(), REGION, known.text("disabled")).await.unwrap().enabled);
-    for (restore, thing) in [(Restore::Key, "alias/nothing"), (Restore::Rule, "nothing")] {
-        assert_eq!(hands.restore(member(), REGION, restore, thing).await, Err(CallError::Gone), "{restore:?}");
-    }
 }
 
 async fn streams(hands: &AwsOrganization) {

@@ -145,3 +145,62 @@ async fn one_principal_is_denied_alone() {
     })
     .await;
 }
+
+// I7, R-G13: the program is killed again and again while an account is locked and unlocked. It comes to the same end: one
+// episode, one policy at the account, and none after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_episode_survives_kills() {
+    let Some((cloud, _turn)) = cloud(CloudShape::default()).await else { return };
+    let text = configuration(&cloud).replace("reconcile_seconds = 2", "reconcile_seconds = 2\nfail_over_ms = 1000");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sessionwarden.toml");
+    std::fs::write(&file, &text).unwrap();
+    let member = cloud.members()[0].clone();
+    let account = member.account.to_string();
+    let before = attached(&cloud, member.account).await;
+    let (mut audit, mut phases) = (Vec::new(), std::collections::BTreeSet::new());
+    let phase = || {
+        let (_, listed, _) = ask(&cloud, &file, &["quarantine", "list"]);
+        listed["accounts"][0]["phase"].as_str().unwrap_or("clear").to_owned()
+    };
+    let mut first = start(&cloud, &text);
+    first.reads(2, SOON).await.unwrap();
+    for number in 0..4 {
+        tunnel(&cloud, member.account, &member.logging, number % 2);
+    }
+    let mut worker = first;
+    // Sooner and later after the beginning, so that each step is met by some kill.
+    for wait_ms in [300, 900, 1_500, 2_100, 2_700, 3_300] {
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        phases.insert(phase());
+        audit.extend(worker.audit());
+        worker.kill().unwrap();
+        worker = start(&cloud, &text);
+    }
+    until("it is enforced", Duration::from_mins(1), async || phase() == "enforced").await;
+    assert!(attached(&cloud, member.account).await.contains(&"sessionwarden-quarantine-access".to_owned()));
+    let (done, _, said) = ask(&cloud, &file, &["quarantine", "release", &account, "--reason", "a drill"]);
+    assert!(done, "{said}");
+    for wait_ms in [100, 700, 1_500] {
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        phases.insert(phase());
+        audit.extend(worker.audit());
+        worker.kill().unwrap();
+        worker = start(&cloud, &text);
+    }
+    until("the policy is detached", Duration::from_mins(1), async || attached(&cloud, member.account).await == before)
+        .await;
+    until("it is released", Duration::from_mins(1), async || phase() == "released").await;
+    println!("phases at the kills: {phases:?}");
+    audit.extend(worker.audit());
+    let ids: std::collections::BTreeSet<String> = audit
+        .iter()
+        .filter_map(|entry| entry["id"].as_str())
+        .filter(|id| ["lock/", "release/"].into_iter().any(|verb| id.starts_with(&format!("{verb}{account}"))))
+        .map(str::to_owned)
+        .collect();
+    // The last one says who has released it.
+    let [lock, release] = ["lock", "release"].map(|verb| format!("{verb}/{account}/1"));
+    let order = format!("{release}/arn:aws:iam::{MANAGEMENT}:root");
+    assert_eq!(ids, [lock, release, order].into_iter().collect());
+}

@@ -102,7 +102,7 @@ impl Scene {
     }
 
     /// The administrator of an account changes something.
-    fn change(&self, account: usize, change: &Change) {
+    pub(crate) fn change(&self, account: usize, change: &Change) {
         self.world(|world| {
             let (admin, region) = (Arc::clone(&world.accounts()[account].admin), Arc::clone(&world.regions()[0]));
             world.change(&admin, &region, change).unwrap();

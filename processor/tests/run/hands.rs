@@ -12,7 +12,10 @@ use std::{
 
 use sessionwarden::{
     local::LocalOrganization,
-    ports::{CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions},
+    ports::{
+        CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, RestoreError,
+        Sessions,
+    },
 };
 use sessionwarden_machine::{
     effect::Lock,
@@ -265,11 +268,23 @@ impl Logs for Hands {
 }
 
 impl Repairs for Hands {
-    async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Result<(), CallError> {
-        if self.change(Port::Restore, account, format!("{} {thing}", restore.as_str())).await? {
-            self.inner.restore(account, region, restore, thing).await?;
+    async fn restore(
+        &self,
+        account: AccountId,
+        region: &str,
+        restore: Restore,
+        thing: &str,
+        parts: &BTreeSet<&'static str>,
+        act: bool,
+    ) -> Result<Vec<Arc<str>>, RestoreError> {
+        if !act {
+            self.ask(Port::Restore, account, thing).await?;
+            return self.inner.restore(account, region, restore, thing, parts, act).await;
         }
-        Ok(())
+        if self.change(Port::Restore, account, format!("{} {thing}", restore.as_str())).await? {
+            return self.inner.restore(account, region, restore, thing, parts, act).await;
+        }
+        Ok(Vec::new())
     }
 }
 

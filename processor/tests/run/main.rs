@@ -10,6 +10,7 @@ mod order;
 mod parked;
 mod quarantine;
 mod races;
+mod restoring;
 mod scenarios;
 mod stage;
 mod store_errors;

@@ -12,7 +12,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub use episode::{Act, Attached, CLEAN_PASSES, Episode, EpisodePhase, NAMED_MAX, RETRY_MS, RETRY_MS_MAX};
+pub(crate) use episode::next_attempt;
+pub use episode::{Act, Attached, CLEAN_PASSES, Episode, EpisodePhase, NAMED_MAX};
 pub use rules::{Decision, decide, identity_of, tier_for};
 pub use window::{Crossing, by_account, first_crossing};
 

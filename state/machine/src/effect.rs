@@ -342,7 +342,7 @@ pub enum Effect {
         /// What.
         input: AccountInput,
     },
-    /// Put a change back, and say how the attempt went.
+    /// Look at a thing that was changed, put it back where that is allowed, and say how the attempt went.
     Restore {
         /// The same for every attempt.
         id: EffectId,
@@ -352,8 +352,12 @@ pub enum Effect {
         region: Arc<str>,
         /// How.
         restore: Restore,
-        /// The key, rule or trail; empty for a setting of the account.
+        /// Its name, id or ARN; empty for a setting of the account.
         thing: Arc<str>,
+        /// The parts of it that were changed.
+        parts: BTreeSet<&'static str>,
+        /// Whether it may be put back.
+        act: bool,
     },
     /// The cause of an incident is gone.
     Conclude {

@@ -25,7 +25,7 @@ use crate::{
 
 pub use case::{IncidentInput, IncidentPhase, Resolution};
 pub use forgotten::FORGOTTEN;
-pub use restore::{Restore, Restoring};
+pub use restore::{Restore, Restored, Restoring};
 
 /// One cause that somebody has to look at: a control violated by events of one kind on one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,12 @@ pub struct Incident {
     /// How often it was opened again.
     #[serde(default)]
     pub round: u32,
+    /// All its calls since it was opened last.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub calls: BTreeSet<Arc<str>>,
+    /// AWS has refused each of its calls: nothing was changed.
+    #[serde(default)]
+    pub attempt: bool,
     /// Attempts to put the change back.
     #[serde(default)]
     pub restoring: Restoring,
@@ -145,6 +151,8 @@ pub fn incidents_of(seen: &Observation<'_>, names: &mut Names, rules: &mut Rules
                 acknowledged: None,
                 resolved: None,
                 round: 0,
+                calls: if seen.failure.is_none() { BTreeSet::from([Arc::from(seen.name)]) } else { BTreeSet::new() },
+                attempt: seen.failure.is_some(),
                 restoring: Restoring::default(),
             },
         );
@@ -174,6 +182,8 @@ impl Incident {
     pub fn merge(&mut self, other: Self) {
         self.last_at = self.last_at.max(other.last_at);
         self.done.extend(other.done);
+        self.calls.extend(other.calls);
+        self.attempt &= other.attempt;
         let known = (&self.first, &self.call, &self.region, &self.target);
         if (&other.first, &other.call, &other.region, &other.target) < known {
             (self.first, self.call) = (other.first, other.call);

@@ -19,3 +19,4 @@ pub mod register;
 pub mod scp;
 pub mod session;
 pub mod settings;
+pub mod wanted;

@@ -153,13 +153,6 @@ def moto(url):
     exec_ = {"logging": "OVERRIDE", "logConfiguration": {"s3BucketName": "logs", "cloudWatchLogGroupName": "/sessions"}}
     member("ecs").create_cluster(clusterName="web", configuration={"executeCommandConfiguration": exec_})
     member("ecs").create_cluster(clusterName="default")
-    rules = member("events")
-    rules.put_rule(Name="sessionwarden-watch", EventPattern='{"source":["aws.ssm"]}', State="DISABLED")
-    member("s3").create_bucket(Bucket="trails", CreateBucketConfiguration={"LocationConstraint": REGION})
-    member("cloudtrail").create_trail(Name="sessionwarden-trail", S3BucketName="trails")
-    doomed = member("kms").create_key()["KeyMetadata"]["KeyId"]
-    member("kms").schedule_key_deletion(KeyId=doomed, PendingWindowInDays=7)
-    known["doomed"] = doomed
     return {**known, "document": json.dumps(content)}
 
 

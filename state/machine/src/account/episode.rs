@@ -12,9 +12,17 @@ use crate::{
 };
 
 /// The wait after the first attempt that failed, in milliseconds; it doubles with each further one.
-pub const RETRY_MS: i64 = 2_000;
+const RETRY_MS: i64 = 2_000;
 /// The longest wait between two attempts, in milliseconds.
-pub const RETRY_MS_MAX: i64 = 60_000;
+const RETRY_MS_MAX: i64 = 60_000;
+/// When to try again what was tried at this time, and has failed so often. Up to a quarter of the wait is added by the
+/// time of the attempt, so that what failed together is not tried again together.
+pub(crate) fn next_attempt(at: Now, failures: u32) -> Now {
+    let wait_ms = RETRY_MS.saturating_mul(1 << failures.saturating_sub(1).min(5)).min(RETRY_MS_MAX);
+    let spread = at.0.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+    at.plus_ms(wait_ms + (spread % (wait_ms as u64 / 4)) as i64)
+}
+
 /// How many sweeps in a row have to find nothing.
 pub const CLEAN_PASSES: u32 = 2;
 /// How many swept sessions, and how many sessions of the window, are kept by name.
@@ -305,9 +313,8 @@ impl Episode {
 
     /// When the next attempt to attach or detach may be made.
     pub(super) fn rests_until(&self) -> Option<Now> {
-        let wait_ms = RETRY_MS.saturating_mul(1 << self.failures.saturating_sub(1).min(5)).min(RETRY_MS_MAX);
-        let wait_ms = if self.hopeless { RETRY_MS_MAX } else { wait_ms };
-        self.tried_at.filter(|_| self.failures > 0).map(|at| at.plus_ms(wait_ms))
+        let failures = if self.hopeless { u32::MAX } else { self.failures };
+        self.tried_at.filter(|_| self.failures > 0).map(|at| next_attempt(at, failures))
     }
 
     /// Sessions up to this time belong to this episode: until the lock ended, or would have ended.

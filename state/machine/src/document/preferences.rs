@@ -26,7 +26,7 @@ pub(super) const RUN_AS: &str = "runAsEnabled";
 pub(super) const RUN_AS_USER: &str = "runAsDefaultUser";
 pub(super) const IDLE_MINUTES: &str = "idleSessionTimeout";
 pub(super) const SESSION_MINUTES: &str = "maxSessionDuration";
-const SHELL_PROFILE: &str = "shellProfile";
+pub(super) const SHELL_PROFILE: &str = "shellProfile";
 pub(super) const SHELL_LINUX: &str = "shellProfile.linux";
 pub(super) const SHELL_WINDOWS: &str = "shellProfile.windows";
 

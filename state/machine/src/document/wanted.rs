@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use serde_json::{Map, Value, json};
+
 use super::{
-    DocumentHash, IDLE_MINUTES_DEFAULT, Preferences, STANDARD_STREAM, SessionDocument, canonical::clipped,
-    log_object_key, preferences as input,
+    DocumentHash, IDLE_MINUTES_DEFAULT, Preferences, SCHEMA_VERSION, STANDARD_STREAM, SessionDocument,
+    canonical::clipped, log_object_key, preferences as input,
 };
 use crate::ids::{AccountId, digest_128};
 
@@ -93,6 +95,65 @@ impl WantedPreferences {
         differences.shell(input::SHELL_LINUX, &have.shell_linux, self.shell_linux.as_deref());
         differences.shell(input::SHELL_WINDOWS, &have.shell_windows, self.shell_windows.as_deref());
         Some(differences.found)
+    }
+
+    /// The content of a preferences document that is as wanted, and else as near to the present one as can be. `None`
+    /// where nothing is wanted, or only a hash that the present document does not have.
+    pub fn restored(&self, present: Option<&str>, account: AccountId, region: &str) -> Option<Value> {
+        let accepted = present.filter(|content| {
+            let document = SessionDocument::parse(content);
+            document.is_ok_and(|it| self.differences(&it, account, region).is_some_and(|found| found.is_empty()))
+        });
+        if let Some(content) = accepted {
+            return serde_json::from_str(content).ok();
+        }
+        if (Self { hashes: BTreeSet::new(), ..self.clone() }).is_empty() {
+            return None;
+        }
+        // What cannot be read is not kept.
+        let read = present.and_then(|content| {
+            let document = SessionDocument::parse(content).ok()?;
+            let Value::Object(members) = serde_json::from_str(content).ok()? else { return None };
+            Some((document.inputs, members))
+        });
+        let (have, mut members): (Preferences, Map<String, Value>) = read.unwrap_or_default();
+        let open = &have.open;
+        members.insert("schemaVersion".to_owned(), SCHEMA_VERSION.into());
+        members.insert("sessionType".to_owned(), STANDARD_STREAM.into());
+        members.entry("description").or_insert_with(|| "Session Manager preferences".into());
+        let mut inputs = match members.remove("inputs") {
+            Some(Value::Object(inputs)) => inputs,
+            _ => Map::new(),
+        };
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                inputs.insert(name.to_owned(), value);
+            }
+        };
+        let text = |text: &Option<Arc<str>>| text.as_deref().map(Value::from);
+        set(input::S3_BUCKET, text(&self.s3_bucket));
+        set(input::S3_PREFIX, self.prefix(account, region).map(Value::from));
+        set(input::S3_ENCRYPTION, self.s3_encryption.map(Value::from));
+        set(input::LOG_GROUP, text(&self.log_group));
+        set(input::LOG_GROUP_ENCRYPTION, self.log_group_encryption.map(Value::from));
+        set(input::STREAMING, self.streaming.map(Value::from));
+        set(input::KMS_KEY, text(&self.kms_key));
+        set(input::RUN_AS, self.run_as.map(Value::from));
+        set(input::RUN_AS_USER, text(&self.run_as_user));
+        // Minutes are texts in a document. A shorter time is as wanted.
+        let minutes = |name: &str, have: Option<u32>, max: Option<u32>| {
+            let max = max?;
+            let kept = have.filter(|have| *have <= max && !open.contains(name));
+            Some(Value::from(kept.unwrap_or(max).to_string()))
+        };
+        let idle = have.idle_minutes.or(Some(IDLE_MINUTES_DEFAULT));
+        set(input::IDLE_MINUTES, minutes(input::IDLE_MINUTES, idle, self.idle_minutes_max));
+        set(input::SESSION_MINUTES, minutes(input::SESSION_MINUTES, have.max_minutes, self.max_minutes_max));
+        let profile = |profile: &Option<Arc<str>>| profile.as_deref().unwrap_or_default().to_owned();
+        let profiles = json!({ "linux": profile(&self.shell_linux), "windows": profile(&self.shell_windows) });
+        inputs.insert(input::SHELL_PROFILE.to_owned(), profiles);
+        members.insert("inputs".to_owned(), inputs.into());
+        Some(members.into())
     }
 }
 

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Incident;
+use super::{Incident, Restored};
 use crate::{
     account::Act,
-    effect::{Effect, IncidentNote, Order, Principal, RemedyResult, Report, Response, Severity, announce},
+    effect::{Effect, IncidentNote, Order, Principal, Report, Response, Severity, announce},
     ids::{EffectId, EventId, Now},
     session::Mark,
     settings::Settings,
@@ -29,7 +29,7 @@ pub enum IncidentInput {
     /// A person says that it is over.
     Resolved(Act),
     /// An attempt to put the change back.
-    RestoreTried(RemedyResult),
+    RestoreTried(Restored),
     /// Effects that are durable now.
     Done(Vec<EffectId>),
     /// Nothing new: time has passed.
@@ -103,8 +103,8 @@ impl Incident {
                 (IncidentInput::Resolved(act), Some(known)) => {
                     known.resolved.get_or_insert(Resolution { at: act.at, by: Some(act) });
                 }
-                (IncidentInput::RestoreTried(result), Some(known)) => {
-                    if known.restoring.tried(result, now) {
+                (IncidentInput::RestoreTried(restored), Some(known)) => {
+                    if known.restoring.tried(restored, now) {
                         known.resolved.get_or_insert(Resolution { at: now, by: None });
                     }
                 }
@@ -153,6 +153,8 @@ impl Incident {
             acknowledged: None,
             resolved: None,
             round: 0,
+            calls: BTreeSet::new(),
+            attempt: false,
             restoring: super::Restoring::default(),
         }
     }
@@ -162,6 +164,7 @@ impl Incident {
         if self.resolved.as_ref().is_some_and(|resolved| at > resolved.at) {
             (self.resolved, self.acknowledged, self.heard_at) = (None, None, at);
             self.restoring = super::Restoring::default();
+            self.calls.clear();
             self.round += 1;
         }
     }
@@ -182,7 +185,7 @@ impl Incident {
     /// When to look again.
     pub fn due_at(&self, now: Now, settings: &Settings) -> Option<Now> {
         let escalates = self.escalates_at(settings).filter(|at| now < *at);
-        escalates.into_iter().chain(self.restore_due(settings)).min()
+        escalates.into_iter().chain(self.restore_due(now, settings)).min()
     }
 
     /// When people are told again, unless somebody says before that it is looked at.

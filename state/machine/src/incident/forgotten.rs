@@ -67,6 +67,8 @@ impl Incident {
             acknowledged: None,
             resolved: None,
             round: 0,
+            calls: BTreeSet::new(),
+            attempt: false,
             restoring: super::Restoring::default(),
         })
     }

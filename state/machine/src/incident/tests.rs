@@ -77,7 +77,7 @@ fn several_events_of_one_cause_are_one_incident() {
     assert_eq!((one.first.at, one.last_at), (at(3), at(9)));
     let wanted = ids(&one.wanted(Now(0), &in_mode(Mode::Observe)));
     let cause = "SW-RULE-01/111122223333/sessionwarden-watch";
-    assert_eq!(wanted, [format!("finding/{cause}"), format!("incident/{cause}")]);
+    assert_eq!(wanted, [format!("finding/{cause}"), format!("incident/{cause}"), format!("restoring/{cause}-0")]);
     // Other calls on the same thing are the same cause, another thing is another.
     let same = opened(&mut desk, ("events", "DeleteRule"), &request, None, 11);
     assert_eq!(&*same[0].cause, cause);
@@ -88,7 +88,8 @@ fn several_events_of_one_cause_are_one_incident() {
 #[test]
 fn what_is_durable_is_not_wanted_again() {
     let mut desk = Desk::observing();
-    let mut one = opened(&mut desk, ("cloudtrail", "DeleteTrail"), &json!({"name": "t"}), None, 1).remove(0);
+    let request = json!({"accountId": "111122223333"});
+    let mut one = opened(&mut desk, ("organizations", "MoveAccount"), &request, None, 1).remove(0);
     let wanted = one.wanted(Now(0), &in_mode(Mode::Enforce));
     assert_eq!(wanted.len(), 2);
     let Effect::Report(Report::Incident(note)) = &wanted[1] else { panic!("{wanted:?}") };
@@ -103,7 +104,8 @@ fn what_is_durable_is_not_wanted_again() {
 #[test]
 fn people_are_told_of_each_report_once() {
     let mut desk = Desk::observing();
-    let mut one = opened(&mut desk, ("cloudtrail", "DeleteTrail"), &json!({"name": "t"}), None, 1).remove(0);
+    let request = json!({"accountId": "111122223333"});
+    let mut one = opened(&mut desk, ("organizations", "MoveAccount"), &request, None, 1).remove(0);
     let settings = Settings { notify: true, ..in_mode(Mode::Enforce) };
     let wanted = one.wanted(Now(0), &settings);
     let cause = &one.cause;

@@ -90,6 +90,23 @@ proptest! {
         }
     }
 
+    /// TH26: what is put back is as wanted, whatever stood there, and what nobody wants is kept.
+    #[test]
+    fn what_is_put_back_is_as_wanted(
+        name in "[a-zA-Z3]{1,4}|idleSessionTimeout|maxSessionDuration|shellProfile|runAsEnabled|cloudWatchLogGroupName",
+        value in any_json(),
+        text: String,
+    ) {
+        let present = with(&json!({name.as_str(): value})).to_string();
+        for present in [None, Some(&*present), Some(&*text)] {
+            let put_back = wanted().restored(present, account(), REGION).unwrap();
+            let document = SessionDocument::parse(&put_back.to_string()).unwrap();
+            prop_assert_eq!(wanted().differences(&document, account(), REGION), Some(Vec::new()));
+            let again = wanted().restored(Some(&put_back.to_string()), account(), REGION);
+            prop_assert_eq!(again, Some(put_back));
+        }
+    }
+
     #[test]
     fn a_broken_document_never_panics(at in 0_usize..700, byte in 0_u8..128) {
         let mut content = full().to_string().into_bytes();

@@ -130,7 +130,7 @@ fn nothing_comes_of_nothing() {
     }
 }
 
-/// An incident about a trail that was stopped, in this mode and with these changes put back.
+/// An incident about a trail that was stopped, in this mode and with these things put back.
 fn stopped(mode: crate::effect::Mode, restore: &[Restore]) -> (Option<Box<Incident>>, Settings) {
     let mut desk = Desk::observing();
     let settings = Settings { mode, restore: restore.iter().copied().collect(), ..Settings::default() };
@@ -138,53 +138,141 @@ fn stopped(mode: crate::effect::Mode, restore: &[Restore]) -> (Option<Box<Incide
     (found.into_iter().next().map(Box::new), settings)
 }
 
-// TH28: shown in observe mode, and where it is not allowed; done and seen to be done where it is.
-#[test]
-fn a_change_is_put_back_where_that_is_allowed() {
-    use crate::effect::Mode::{Enforce, Observe};
-    for (mode, restore) in [(Observe, &Restore::ALL[..]), (Enforce, &[]), (Enforce, &[Restore::Key])] {
-        let (mut incident, settings) = stopped(mode, restore);
-        let effects = Incident::step_all(&mut incident, [IncidentInput::Wake], now(11), &settings);
-        let planned = effects.iter().find_map(|effect| {
-            let Effect::Report(Report::Remedy(remedy)) = effect else { return None };
-            Some((remedy.kind, remedy.result.clone()))
-        });
-        assert_eq!(planned, Some((RemedyKind::Restore, RemedyResult::Planned)));
-        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Restore { .. })));
-    }
-    let (mut incident, settings) = stopped(Enforce, &[Restore::Trail]);
-    let mut step = |input, seconds| Incident::step_all(&mut incident, [input], now(seconds), &settings);
-    let asked = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }));
-    let effects = step(IncidentInput::Wake, 11);
-    let Some(Effect::Restore { restore, thing, .. }) = effects.iter().find(|it| matches!(it, Effect::Restore { .. }))
-    else {
-        panic!("{effects:?}")
-    };
-    assert_eq!((*restore, &**thing), (Restore::Trail, "sessionwarden-trail"));
-    // A failed attempt is made again, not at once.
-    let failed = IncidentInput::RestoreTried(RemedyResult::Failed("denied".into()));
-    assert!(
-        !asked(&step(failed, 12)) && !asked(&step(IncidentInput::Wake, 15)) && asked(&step(IncidentInput::Wake, 16))
-    );
-    let effects = step(IncidentInput::RestoreTried(RemedyResult::Done), 17);
-    let all = ids(&effects);
-    assert!(!asked(&effects) && all.iter().any(|id| id.starts_with("restored/")), "{all:?}");
-    assert!(all.iter().any(|id| id.ends_with("/resolved")), "{all:?}");
+fn restored(result: RemedyResult, changes: &[&str]) -> IncidentInput {
+    let changes = changes.iter().map(|part| Arc::from(*part)).collect();
+    IncidentInput::RestoreTried(Restored { changes, result })
 }
 
-// TH10, TH22, TH27, TH28
+/// What is said of putting it back, and whether a call is asked for that may.
+fn about_restoring(effects: &[Effect]) -> (Option<(RemedyResult, String)>, Option<bool>) {
+    let mut found = (None, None);
+    for effect in effects {
+        if let Effect::Report(Report::Remedy(remedy)) = effect {
+            assert_eq!(remedy.kind, RemedyKind::Restore);
+            found.0 = Some((remedy.result.clone(), remedy.reason.to_string()));
+        } else if let Effect::Restore { act, restore, thing, parts, .. } = effect {
+            assert_eq!(
+                (*restore, &**thing, parts),
+                (Restore::Trail, "sessionwarden-trail", &BTreeSet::from(["logging"]))
+            );
+            found.1 = Some(*act);
+        }
+    }
+    found
+}
+
+// TH28: without an organisation it is planned; with one the thing is looked at, and not touched where that is not allowed.
+#[test]
+fn a_change_that_may_not_be_put_back_is_looked_at() {
+    use crate::effect::Mode::{Enforce, Observe};
+    for (mode, restore) in [(Observe, &Restore::ALL[..]), (Enforce, &[]), (Enforce, &[Restore::Key])] {
+        let (mut incident, mut settings) = stopped(mode, restore);
+        settings.organization = false;
+        let effects = Incident::step_all(&mut incident, [IncidentInput::Wake], now(11), &settings);
+        let planned = (RemedyResult::Planned, "the trail would be put back as it is to be".to_owned());
+        assert_eq!(about_restoring(&effects), (Some(planned), None));
+        settings.organization = true;
+        let effects = Incident::step_all(&mut incident, [IncidentInput::Wake], now(11), &settings);
+        assert_eq!(about_restoring(&effects), (None, Some(false)));
+        let looked = restored(RemedyResult::Planned, &["logging"]);
+        let effects = Incident::step_all(&mut incident, [looked], now(12), &settings);
+        let planned = (RemedyResult::Planned, "the trail would be put back as it is to be: logging".to_owned());
+        assert_eq!(about_restoring(&effects), (Some(planned), None));
+        let incident = incident.unwrap();
+        assert_eq!(incident.resolved, None);
+        assert!(
+            incident.due_at(now(12), &settings).is_none_or(|at| at > now(100)),
+            "it is not looked at again and again"
+        );
+    }
+}
+
+// TH28: done where that is allowed, and the incident is over once it is seen to be done.
+#[test]
+fn a_change_is_put_back_where_that_is_allowed() {
+    let (mut incident, settings) = stopped(crate::effect::Mode::Enforce, &[Restore::Trail]);
+    let mut step = |input, seconds| Incident::step_all(&mut incident, [input], now(seconds), &settings);
+    assert_eq!(about_restoring(&step(IncidentInput::Wake, 11)), (None, Some(true)));
+    // A failed attempt is made again, not at once.
+    assert_eq!(about_restoring(&step(restored(RemedyResult::Failed("denied".into()), &[]), 12)), (None, None));
+    assert_eq!(about_restoring(&step(IncidentInput::Wake, 13)), (None, None));
+    assert_eq!(about_restoring(&step(IncidentInput::Wake, 15)), (None, Some(true)));
+    let effects = step(restored(RemedyResult::Done, &["logging"]), 17);
+    let done = (RemedyResult::Done, "the trail is as it is to be again: logging".to_owned());
+    assert_eq!(about_restoring(&effects), (Some(done), None));
+    assert!(ids(&effects).iter().any(|id| id.ends_with("/resolved")));
+}
+
+// What is to be is written nowhere, or the thing is gone: a person has to look, and nothing is tried again.
+#[test]
+fn what_cannot_be_put_back_is_left_to_people() {
+    let (mut incident, settings) = stopped(crate::effect::Mode::Enforce, &[Restore::Trail]);
+    let refused = restored(RemedyResult::Refused("it does not exist any more".into()), &[]);
+    let effects = Incident::step_all(&mut incident, [refused], now(12), &settings);
+    let reason = "the trail is not put back: it does not exist any more".to_owned();
+    assert_eq!(
+        about_restoring(&effects),
+        (Some((RemedyResult::Refused("it does not exist any more".into()), reason)), None)
+    );
+    let later = Incident::step_all(&mut incident, [IncidentInput::Wake], now(4_000), &settings);
+    assert_eq!(about_restoring(&later).1, None);
+    assert_eq!(incident.unwrap().resolved, None);
+}
+
+// All that was changed of one thing is put back together, and not what AWS refused to change.
+#[test]
+fn the_parts_of_all_calls_are_put_back() {
+    let mut desk = Desk::observing();
+    let key = "11111111-2222-3333-4444-555555555555";
+    desk.settings.own_names.push(key.into());
+    let mut seen = |name: &str, failure: Option<&str>, seconds| {
+        let found = opened(&mut desk, ("kms", name), &json!({ "keyId": key }), failure, seconds);
+        found.into_iter().find(|incident| &*incident.control == "SW-KEY-01")
+    };
+    let mut incident = seen("DisableKey", None, 10).unwrap();
+    incident.merge(seen("PutKeyPolicy", None, 11).unwrap());
+    assert_eq!(incident.restore(), Some((Restore::Key, BTreeSet::from(["enabled", "policy"]))));
+    assert!(seen("RevokeGrant", Some("AccessDenied"), 12).is_none());
+    incident.note = Some(incident.note());
+    assert_eq!(incident.restore(), None, "what another subject has told of");
+}
+
+// TH10, TH13, TH20, TH22, TH23, TH26, TH27, TH28, TH29, TH30: each call that has R in the catalogue is put back, but for
+// those whose effect nobody can take back. Each part that is named is one of the thing's.
 #[test]
 fn what_can_be_put_back() {
-    let rows = [
-        ("DisableKey", Some(Restore::Key)),
-        ("ScheduleKeyDeletion", Some(Restore::Key)),
-        ("DisableRule", Some(Restore::Rule)),
-        ("StopLogging", Some(Restore::Trail)),
-        ("EnableSerialConsoleAccess", Some(Restore::SerialConsole)),
-        ("DeleteRule", None),
-        ("PutKeyPolicy", None),
+    let of_people = [
+        "DeleteBucket",
+        "DeleteStream",
+        "DeleteTable",
+        "PurgeQueue",
+        "DeleteQueue",
+        "DeleteAlarms",
+        // It says of itself what is wrong as soon as the alarm is evaluated again.
+        "SetAlarmState",
+        "DeleteTopic",
+        "LeaveOrganization",
+        "RemoveAccountFromOrganization",
+        "MoveAccount",
+        "DisablePolicyType",
+        // It is in the hands of whoever started the session.
+        "SendSerialConsoleSSHPublicKey",
     ];
-    for (call, restore) in rows {
-        assert_eq!(Restore::of(call), restore, "{call}");
+    let with_r = ["TH10", "TH13", "TH20", "TH22", "TH23", "TH26", "TH27", "TH28", "TH29", "TH30"];
+    let mut kinds = BTreeSet::new();
+    for (threat, _, call) in Decoder::catalogue() {
+        let restore = Restore::of(call);
+        if let Some((kind, parts)) = restore {
+            let known: Vec<&str> = kind.parts().iter().map(|part| part.name).collect();
+            assert!(
+                !parts.is_empty() && parts.iter().all(|part| known.contains(part)),
+                "{call}: {parts:?} of {known:?}"
+            );
+            kinds.insert(kind);
+        }
+        if with_r.contains(&threat) {
+            assert_eq!(restore.is_none(), of_people.contains(&call), "{threat} {call}");
+        }
     }
+    assert_eq!(kinds, Restore::ALL.into_iter().collect());
 }
