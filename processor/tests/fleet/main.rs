@@ -6,6 +6,7 @@
 mod end_to_end;
 mod quarantine;
 mod settings;
+mod wanted;
 mod workers;
 
 use std::{

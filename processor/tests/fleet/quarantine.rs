@@ -39,9 +39,13 @@ fn tunnel(cloud: &Cloud, account: AccountId, node: &std::sync::Arc<str>, user: u
 }
 
 /// Asks as a person does, with the configuration of the service.
-fn ask(cloud: &Cloud, file: &Path, args: &[&str]) -> (bool, Value, String) {
+pub(crate) fn ask(cloud: &Cloud, file: &Path, args: &[&str]) -> (bool, Value, String) {
     let mut command = Command::new(PROGRAM);
-    command.args(args).arg("--config").arg(file).args(["--format", "json"]).env_clear().envs(cloud.variables());
+    command.args(args).arg("--config").arg(file).env_clear().envs(cloud.variables());
+    // What is taken is JSON always.
+    if !args.contains(&"take") {
+        command.args(["--format", "json"]);
+    }
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.success(), serde_json::from_slice(&output.stdout).unwrap_or_default(), said)

@@ -1,6 +1,6 @@
 //! From the full window to the end of the lock.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::*;
 
@@ -91,8 +91,8 @@ fn a_lock_lives_as_it_should() {
     played.step(97, "bob approves", AccountInput::Approved(act("bob", 97)));
     played.step(98, "the cap is reached", AccountInput::Waits { episode: 1, rule: "quarantine.concurrent_max".into() });
     played.step(120, "granted", AccountInput::Granted { episode: 1 });
-    played.step(121, "a conflict", lock(failed()));
-    played.step(122, "too early to try again", AccountInput::Wake);
+    played.step(120, "a conflict", lock(failed()));
+    played.step(121, "too early to try again", AccountInput::Wake);
     played.step(123, "tried again", AccountInput::Wake);
     played.step(123, "attached", lock(Tried::Done));
     played.step(124, "a session is ended, no bite yet", swept(Some(false), &["x"], 0));
@@ -108,7 +108,7 @@ fn a_lock_lives_as_it_should() {
     played.step(277, "clean again", swept(Some(true), &[], 0));
     played.step(261 + 3_599, "before the deadline", AccountInput::Wake);
     played.step(261 + 3_600, "the deadline", AccountInput::Wake);
-    played.step(261 + 3_601, "a conflict", AccountInput::ReleaseTried(failed()));
+    played.step(261 + 3_600, "a conflict", AccountInput::ReleaseTried(failed()));
     played.step(261 + 3_603, "tried again", AccountInput::Wake);
     played.step(261 + 3_603, "detached", AccountInput::ReleaseTried(Tried::Done));
     insta::assert_snapshot!(played.story);
@@ -161,20 +161,21 @@ fn what_cannot_be_confirmed_is_escalated() {
     played.step(92, "no room for one more policy", lock(Tried::Hopeless("five policies are attached already".into())));
     assert_eq!(played.phase(92), Some(EpisodePhase::Escalated));
     assert_eq!(played.step(151, "rests for a minute", AccountInput::Wake), Vec::<String>::new());
-    assert_eq!(played.step(152, "tried again", AccountInput::Wake), ["lock"]);
-    played.step(152, "attached", lock(Tried::Done));
-    played.step(153, "does not bite", swept(Some(false), &[], 0));
-    played.step(152 + 600, "still does not", swept(None, &[], 0));
-    assert_eq!(played.phase(752), Some(EpisodePhase::Escalated));
-    let deadline = 152 + 3_600;
+    assert_eq!(played.step(168, "tried again", AccountInput::Wake), ["lock"]);
+    played.step(168, "attached", lock(Tried::Done));
+    played.step(169, "does not bite", swept(Some(false), &[], 0));
+    played.step(168 + 600, "still does not", swept(None, &[], 0));
+    assert_eq!(played.phase(768), Some(EpisodePhase::Escalated));
+    let deadline = 168 + 3_600;
     played.step(deadline, "the deadline", AccountInput::Wake);
     played.step(deadline + 59, "no answer", AccountInput::ReleaseTried(failed()));
-    played.step(deadline + 61, "no answer for a minute", AccountInput::Wake);
-    assert_eq!(played.phase(deadline + 61), Some(EpisodePhase::Escalated));
+    played.step(deadline + 62, "no answer for a minute", AccountInput::Wake);
+    assert_eq!(played.phase(deadline + 62), Some(EpisodePhase::Escalated));
     played.step(deadline + 70, "detached at last", AccountInput::ReleaseTried(Tried::Done));
     insta::assert_snapshot!(played.story);
 }
 
+// They grow, and what failed together is not tried again together.
 #[test]
 fn waits_between_attempts_grow() {
     let mut played = Played::new(enforcing());
@@ -182,15 +183,17 @@ fn waits_between_attempts_grow() {
     played.step(90, "", AccountInput::Wake);
     played.step(90, "", AccountInput::Granted { episode: 1 });
     let mut seconds = 90;
-    let mut waits = Vec::new();
-    for _ in 0..8 {
+    let mut spreads = BTreeSet::new();
+    for wait in [2, 4, 8, 16, 32, 60, 60, 60] {
         assert_eq!(played.step(seconds, "", AccountInput::Wake), ["lock"]);
         played.step(seconds, "", lock(failed()));
-        let due = (played.one.due_at(now(seconds), &played.settings).unwrap().0 - now(seconds).0) / 1_000;
-        waits.push(due);
-        seconds += due;
+        let due_ms = played.one.due_at(now(seconds), &played.settings).unwrap().0 - now(seconds).0;
+        let spread_ms = due_ms - wait * 1_000;
+        assert!((0..wait * 250).contains(&spread_ms), "{due_ms} for {wait}");
+        spreads.insert(spread_ms);
+        seconds += (due_ms + 999) / 1_000;
     }
-    assert_eq!(waits, [2, 4, 8, 16, 32, 60, 60, 60]);
+    assert!(spreads.len() > 4, "{spreads:?}");
 }
 
 // Two different people, and one who says no.
