@@ -63,7 +63,8 @@ pub(super) struct Rest {
 pub(super) const EC2: Service = Service { id: "EC2", host: "ec2", protocol: Protocol::Query("2016-11-15") };
 pub(super) const KMS: Service = Service { id: "KMS", host: "kms", protocol: Protocol::Json("TrentService") };
 pub(super) const LOGS: Service =
-    Service { id: "CloudWatch Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
+    // With an underscore, as profiles name it ("Service-specific endpoints"); the SDK would look for a hyphen.
+    Service { id: "CloudWatch_Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
 pub(super) const ECS: Service =
     Service { id: "ECS", host: "ecs", protocol: Protocol::Json("AmazonEC2ContainerServiceV20141113") };
 pub(super) const CLOUDTRAIL: Service = Service {

@@ -17,7 +17,11 @@ use sessionwarden_machine::{
 };
 
 use super::{FAILED, Failure, Format, OK, control};
-use crate::{aws::AwsOrganization, config::Config, ports::CallError};
+use crate::{
+    aws::AwsOrganization,
+    config::{BackendKind, Config},
+    ports::CallError,
+};
 
 /// Say what the guardrail's things are to be like, and see which are not.
 ///
@@ -93,8 +97,17 @@ fn file(config: &Config) -> Result<&Path, Failure> {
     config.incidents.wanted.as_deref().ok_or_else(none)
 }
 
+/// The configuration, which has to name an organisation on AWS.
+fn configured(file: Option<&PathBuf>) -> Result<Config, Failure> {
+    let config = super::config(file)?;
+    if config.backend.kind == BackendKind::Aws {
+        return Ok(config);
+    }
+    Err(Failure::usage(anyhow!("there is no organisation to look at: set kind = \"aws\" under [backend]")))
+}
+
 async fn take(args: &Take) -> Result<u8, Failure> {
-    let mut config = super::config(args.config.as_ref())?;
+    let mut config = configured(args.config.as_ref())?;
     let kind = Restore::ALL.into_iter().find(|kind| kind.as_str() == args.kind);
     let kind = kind.ok_or_else(|| Failure::usage(anyhow!("there is no kind {}", args.kind)))?;
     let path = file(&config)?.to_owned();
@@ -149,7 +162,7 @@ enum Stands {
 }
 
 async fn check(args: &Check) -> Result<u8, Failure> {
-    let config = super::config(args.config.as_ref())?;
+    let config = configured(args.config.as_ref())?;
     let wanted = read(Some(file(&config)?))?;
     let hands = super::fleet::connect(&config).await?;
     let mut rows = Vec::new();

@@ -120,6 +120,9 @@ async fn a_session(cloud: &Cloud, hands: &AwsOrganization) {
     let key = cloud.open(&cloud.user(member.account).unwrap(), &request).unwrap();
     let active = hands.active(member.account, REGION).await.unwrap();
     assert_eq!(active.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&key]);
+    let stream = cloud.world().stream(member.account, REGION, texts::LOG_GROUP, &key.id).unwrap();
+    assert_eq!(hands.stream(member.account, REGION, texts::LOG_GROUP, &key.id).await, Ok(stream));
+    assert_eq!(hands.stream(member.account, REGION, "nothing", &key.id).await, Err(CallError::Gone));
     hands.terminate(&key).await.unwrap();
     let lives = hands.describe(member.account, REGION, &BTreeSet::from([key.clone()])).await.unwrap();
     assert!(matches!(lives[&key], Life::Ended(_)), "{lives:?}");

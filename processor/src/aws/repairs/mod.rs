@@ -84,10 +84,10 @@ impl Repairs for AwsOrganization {
             }
         }
         if unsaid.is_empty() {
-            Ok(changes)
-        } else {
-            Err(hopeless(format!("what it is to be is written nowhere: {}", unsaid.join(", "))))
+            return Ok(changes);
         }
+        let done = if act && !changes.is_empty() { format!("; put back: {}", changes.join(", ")) } else { String::new() };
+        Err(hopeless(format!("what it is to be is written nowhere: {}{done}", unsaid.join(", "))))
     }
 }
 
