@@ -89,6 +89,21 @@ impl AuditEntry {
             .collect()
     }
 
+    /// What it tells of.
+    pub fn kind(&self) -> AuditKind {
+        self.kind
+    }
+
+    /// What it is about: an effect, a session, a person.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its content, as JSON.
+    pub fn body(&self) -> &str {
+        self.body.get()
+    }
+
     /// About how many bytes its line has: not less than it has, in all but absurd cases.
     pub(crate) fn bytes(&self) -> usize {
         self.body.get().len() + self.id.len() + 320

@@ -15,6 +15,7 @@ use sessionwarden_machine::{
     effect::Effect,
     ids::{EffectId, Now, Subject},
     incident::{Incident, IncidentInput},
+    mutation::{Mutation, made},
     posture::Memory,
     recheck::Schedule,
     register::{Register, RegisterInput},
@@ -239,6 +240,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             let mut lost = Vec::new();
             for (subject, step) in stepped {
                 match step.changed.then(|| saved.next()).flatten() {
+                    Some(Saved::Conflict) if made(Mutation::LostRaceForgotten) => continue,
                     Some(Saved::Conflict) => {
                         lost.push(subject);
                         continue;
@@ -294,7 +296,11 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let gone = stored.is_none() && !news.iter().any(tells);
         let (effects, due, depends) = if gone { (Vec::new(), None, Vec::new()) } else { (effects, due, depends) };
         // What is not yet done is due: whoever finds it after a crash does it.
-        let undone = effects.iter().map(|effect| self.outlets.rests_until(effect.id(), now).unwrap_or(now)).min();
+        let undone = effects
+            .iter()
+            .filter(|_| !made(Mutation::ForgottenOutbox))
+            .map(|effect| self.outlets.rests_until(effect.id(), now).unwrap_or(now))
+            .min();
         let due = due.into_iter().chain(undone).min();
         let mut item = match &state {
             State::Session(session) => Item::encode(key, session)?,

@@ -12,6 +12,7 @@ pub mod feed;
 pub mod fleet;
 pub mod forgotten;
 pub mod handle;
+pub mod host;
 pub mod input;
 pub mod local;
 pub mod metrics;

@@ -13,7 +13,7 @@ use sessionwarden_machine::effect::RemedyResult;
 pub(crate) use calls::{Answer, Caller};
 pub use evidence::{Question, gather};
 pub(crate) use lanes::{Lane, Lanes, limit_of, within};
-pub use reports::{Reports, WriteError};
+pub use reports::{Ledger, Reports, WriteError};
 pub(crate) use survey::Survey;
 
 use crate::ports::CallError;

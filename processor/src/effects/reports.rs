@@ -2,9 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::future::BoxFuture;
 use sessionwarden_machine::{
     effect::{Effect, Report},
     ids::{EffectId, Now},
@@ -36,6 +38,19 @@ pub enum WriteError {
     BrokenOff,
 }
 
+/// Where reports and audit entries are written.
+pub trait Ledger: fmt::Debug + Send + 'static {
+    /// Writes them; durable on return.
+    ///
+    /// # Errors
+    /// [`WriteError`]; what was to be written may then be there, and can be written again.
+    fn write<'a>(
+        &'a mut self,
+        reports: &'a [Report],
+        entries: &'a [AuditEntry],
+    ) -> BoxFuture<'a, Result<(), WriteError>>;
+}
+
 /// The feed and the audit trail; a clone writes to the same. What several tasks report at the same time is written
 /// together, in the order in which it came.
 #[derive(Clone, Debug)]
@@ -47,7 +62,7 @@ pub struct Reports {
 #[derive(Debug)]
 struct Shared {
     waiting: Mutex<VecDeque<Share>>,
-    sinks: tokio::sync::Mutex<Sinks>,
+    ledger: tokio::sync::Mutex<Box<dyn Ledger>>,
 }
 
 /// What one caller reports.
@@ -67,8 +82,13 @@ struct Sinks {
 impl Reports {
     /// Reports to these two.
     pub fn new(feed: FeedFile, audit: impl Into<AuditTrail>) -> Self {
-        let sinks = tokio::sync::Mutex::new(Sinks { feed, audit: audit.into() });
-        Self { shared: Some(Arc::new(Shared { waiting: Mutex::default(), sinks })) }
+        Self::to(Sinks { feed, audit: audit.into() })
+    }
+
+    /// Reports to this ledger.
+    pub fn to(ledger: impl Ledger) -> Self {
+        let ledger = tokio::sync::Mutex::new(Box::new(ledger) as Box<dyn Ledger>);
+        Self { shared: Some(Arc::new(Shared { waiting: Mutex::default(), ledger })) }
     }
 
     /// Reports nothing: what is to be reported stays undone, and whoever looks at its subject next reports it.
@@ -93,7 +113,7 @@ impl Reports {
         }
         let (answer, mut answered) = oneshot::channel();
         shared.waiting().push_back(Share { reports, entries, answer });
-        let mut sinks = shared.sinks.lock().await;
+        let mut ledger = shared.ledger.lock().await;
         loop {
             match answered.try_recv() {
                 Ok(Ok(())) => return Ok(ids),
@@ -103,7 +123,7 @@ impl Reports {
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
             let (reports, entries, answers) = shared.take();
-            let written = sinks.write(&reports, &entries).await.map_err(Arc::new);
+            let written = ledger.write(&reports, &entries).await.map_err(Arc::new);
             for answer in answers {
                 // Whoever does not wait any more needs no answer.
                 let _ = answer.send(written.clone());
@@ -138,13 +158,19 @@ impl Shared {
     }
 }
 
-impl Sinks {
-    async fn write(&mut self, reports: &[Report], entries: &[AuditEntry]) -> Result<(), WriteError> {
-        if !reports.is_empty() {
-            self.feed.append(reports)?;
-            self.feed.sync()?;
-        }
-        Ok(self.audit.append(entries).await?)
+impl Ledger for Sinks {
+    fn write<'a>(
+        &'a mut self,
+        reports: &'a [Report],
+        entries: &'a [AuditEntry],
+    ) -> BoxFuture<'a, Result<(), WriteError>> {
+        Box::pin(async move {
+            if !reports.is_empty() {
+                self.feed.append(reports)?;
+                self.feed.sync()?;
+            }
+            Ok(self.audit.append(entries).await?)
+        })
     }
 }
 

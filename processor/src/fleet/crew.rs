@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sessionwarden_machine::{
     compliance::{Judge, Verdicts},
+    mutation::{Mutation, made},
     settings::Settings,
 };
 
@@ -71,7 +72,7 @@ impl<S: SharedStore, H: Hands> Crew<S, H> {
     /// A handler of its own for one task.
     pub(super) fn handler(&self, fence: Option<u64>, calls: Calls) -> Handler<S, Arc<H>> {
         let mut handler = Handler::new(
-            self.store.with_fence(fence),
+            self.store.with_fence(fence.filter(|_| !made(Mutation::NoFence))),
             Some(Arc::clone(&self.hands)),
             self.settings.clone(),
             Verdicts::new(Arc::clone(&self.judge)).keeping(ANSWERS_MAX),

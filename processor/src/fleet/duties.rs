@@ -175,6 +175,7 @@ async fn reconcile<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
     loop {
         // Whoever becomes the first begins at once.
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             first = worker.wait_for(|worker| worker.first) => if first.is_err() { return },
         }
@@ -195,6 +196,7 @@ async fn reconcile<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(times.reconcile) => {}
         }

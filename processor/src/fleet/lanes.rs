@@ -20,6 +20,7 @@ use tracing::Instrument;
 use super::{Crew, SharedStore};
 use crate::{
     handle::{Calls, HandleError, Handler, News, ORGANIZATION, partition},
+    host,
     outbound::{Lane, Planned, Trace, Wake, WakeUps, follow},
     ports::Hands,
     run::now,
@@ -201,14 +202,14 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
             while tasks.len() < LANES_AT_ONCE_MAX {
                 let Some((partition, subjects, trace)) = lock(&self.waiting).take() else { break };
                 let this = Arc::clone(&self);
-                tasks.spawn(async move {
+                tasks.spawn(host::task(async move {
                     let span = tracing::info_span!("due", partition = &*partition);
                     follow(&span, &trace);
                     if let Err(error) = this.round(&partition, subjects).instrument(span).await {
                         tracing::error!(%partition, %error, "what is due could not be looked at; the sweep will find it");
                     }
                     partition
-                });
+                }));
             }
             if tasks.is_empty() && stop.is_cancelled() {
                 return;
@@ -216,9 +217,9 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
             let stopping =
                 async { if stop.is_cancelled() { std::future::pending().await } else { stop.cancelled().await } };
             tokio::select! {
+                biased;
                 () = &mut too_late => return,
                 () = stopping => {}
-                () = self.woken.notified() => {}
                 Some(ended) = tasks.join_next() => match ended {
                     Ok(partition) => drop(lock(&self.waiting).running.remove(&partition)),
                     // Which one it was is not told: none is kept from being looked at.
@@ -227,6 +228,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
                         lock(&self.waiting).running.clear();
                     }
                 },
+                () = self.woken.notified() => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::Now;
 use sessionwarden_store::{DueItem, Item, Store, StoreError};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
@@ -23,6 +23,7 @@ pub use self::{
     sink::FleetSink,
 };
 use crate::{
+    host,
     outbound::{MetricSink, WakeLimits, WakeUps, serve},
     ports::Hands,
     run::now,
@@ -114,24 +115,25 @@ where
     X: Expiry,
 {
     /// Runs until `stop`. Then the shards are drained and handed over first; looks that are under way are finished, and
-    /// what is still due waits in the store for another worker.
+    /// what is still due waits in the store for another worker. Dropping the future ends all at once, as a crash would.
     ///
     /// # Errors
     /// [`StreamGone`] where the stream does not exist (any more).
     pub async fn run(self, stop: CancellationToken) -> Result<Stopped, StreamGone> {
         let Self { sink, rechecks, duties, stream, leases, worker: (worker, status), wake_limits, drain_max } = self;
         let over = CancellationToken::new();
-        let looking = {
+        let mut loops = JoinSet::new();
+        {
             let (rechecks, over) = (Arc::clone(&rechecks), over.clone());
-            tokio::spawn(async move { rechecks.run(over, drain_max).await })
-        };
-        let waking = {
+            loops.spawn(host::task(async move { rechecks.run(over, drain_max).await }));
+        }
+        {
             let (rechecks, over) = (Arc::clone(&rechecks), over.clone());
-            tokio::spawn(async move {
+            loops.spawn(host::task(async move {
                 let handle = |wake| rechecks.woken(wake);
                 serve(rechecks.queue(), wake_limits, now, handle, &over).await;
-            })
-        };
+            }));
+        }
         let working = duties.run(status, over.clone());
         let reading = async {
             let stopped = worker.run(stream, leases, sink, SystemClock::new(), stop).await;
@@ -139,8 +141,8 @@ where
             stopped
         };
         let (stopped, ()) = tokio::join!(reading, working);
-        for task in [looking, waking] {
-            if let Err(error) = task.await {
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended {
                 tracing::error!(%error, "a loop failed");
             }
         }

@@ -8,6 +8,7 @@ use sessionwarden_machine::{
     effect::{Effect, Report},
     ids::{EffectId, Now, Subject},
     incident::IncidentInput,
+    mutation::{Mutation, made},
 };
 use sessionwarden_store::Store;
 use tracing::Instrument;
@@ -31,7 +32,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
         }
         let every: Vec<&Effect> = all.iter().flat_map(|(_, effects)| effects).collect();
         let writing = tracing::info_span!("report", effects = every.len());
-        let written = self.reports.write(&every, now).instrument(writing).await?;
+        let written = match self.reports.write(&every, now).instrument(writing).await {
+            Err(_) if made(Mutation::DoneBeforeWritten) => every.iter().map(|effect| effect.id().clone()).collect(),
+            written => written?,
+        };
         let written: BTreeSet<EffectId> = written.into_iter().collect();
         let (mut called, told) = tokio::join!(self.call_all(&every, now), self.tell_all(&every, now));
         let mut inbox = Inbox::new();

@@ -10,7 +10,7 @@ use sessionwarden_machine::{
 use sessionwarden_store::Store;
 
 use super::{Handler, State, Stepped};
-use crate::{console::HappeningKind, ports::Hands};
+use crate::{console::HappeningKind, host, ports::Hands};
 
 impl<S: Store, H: Hands> Handler<S, H> {
     /// After a save: timers, the board, the invariants.
@@ -37,6 +37,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         for one in broken {
             tracing::error!(invariant = one.id, subject = one.subject, "{}", one.what);
             self.metrics.invariant_violation(one.id);
+            host::broken(&one);
         }
     }
 

@@ -9,7 +9,10 @@ use std::{
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use opentelemetry::{propagation::TextMapPropagator, trace::TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use sessionwarden_machine::ids::Now;
+use sessionwarden_machine::{
+    ids::Now,
+    mutation::{Mutation, made},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -78,6 +81,7 @@ pub async fn serve<Q, F, E>(
             steps.push(
                 async move {
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => Step::Came(Ok(Received::default())),
                         came = queue.receive(room, hidden(limits), now) => Step::Came(came),
                     }
@@ -92,7 +96,7 @@ pub async fn serve<Q, F, E>(
             Step::Handled { taken } => under_way -= taken,
             Step::Came(Err(error)) => {
                 tracing::warn!(%error, "no wake-ups can be received");
-                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(limits.pause) => {} }
+                tokio::select! { biased; () = stop.cancelled() => {}, () = tokio::time::sleep(limits.pause) => {} }
                 receiving = false;
             }
             Step::Came(Ok(received)) => {
@@ -142,6 +146,9 @@ where
         undone.insert(one.receipt.clone());
         by_lane.entry(one.wake.lane()).or_default().push(one);
     }
+    if made(Mutation::WakeDeletedFirst) {
+        delete(queue, &undone.iter().cloned().collect::<Vec<_>>()).await;
+    }
     let lanes: FuturesUnordered<_> = by_lane.into_values().map(|lane| one_lane(lane, handle)).collect();
     let mut lanes = lanes.ready_chunks(AT_ONCE);
     let hidden = hidden(limits);
@@ -149,6 +156,13 @@ where
     let mut extend = tokio::time::interval_at(tokio::time::Instant::now() + third, third);
     loop {
         tokio::select! {
+            biased;
+            _ = extend.tick() => {
+                let receipts: Vec<Receipt> = undone.iter().cloned().collect();
+                if let Err(error) = queue.extend(&receipts, hidden).await {
+                    tracing::warn!(%error, "wake-ups under way may be delivered again");
+                }
+            }
             finished = lanes.next() => {
                 let Some(finished) = finished else { return };
                 let mut done = Vec::new();
@@ -159,12 +173,6 @@ where
                     }
                 }
                 delete(queue, &done).await;
-            }
-            _ = extend.tick() => {
-                let receipts: Vec<Receipt> = undone.iter().cloned().collect();
-                if let Err(error) = queue.extend(&receipts, hidden).await {
-                    tracing::warn!(%error, "wake-ups under way may be delivered again");
-                }
             }
         }
     }

@@ -8,6 +8,7 @@ use sessionwarden_machine::{
     ids::{EventId, EventTime, Names, Now, Subject, ThingKind},
     incident::{IncidentInput, changed_thing, incidents_of},
     lease::ShardId,
+    mutation::{Mutation, made},
     posture::sessions_of_key,
     session::{Input, Rules, SessionEvent},
 };
@@ -130,6 +131,7 @@ impl Ingest {
                         things.extend(thing);
                     }
                     Found::Ignored => position.ignored += 1,
+                    Found::Unreadable { .. } if made(Mutation::PoisonDropped) => {}
                     Found::Unreadable { bytes, begin, why } => {
                         let at = RecordAt { byte: candidate.at.byte + begin as u64, ..candidate.at };
                         position.poison += 1;

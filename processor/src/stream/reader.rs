@@ -11,6 +11,7 @@ use sessionwarden_machine::{
         Checkpoint, Checkpointer, Gap, Interruption, ListedShard, Mono, Position, ReadFrom, ReaderProgress, Refused,
         ShardId, Ticket, TrimWatch, resume, resume_from,
     },
+    mutation::{Mutation, made},
 };
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,7 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
         loop {
             let begun = self.clock.mono();
             let reading = tokio::select! {
+                biased;
                 () = self.quit.cancelled() => return,
                 reading = self.read(&mut course) => reading,
             };
@@ -107,6 +109,7 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
                 Err(error) => self.failed(&error, &mut course, opened),
             };
             tokio::select! {
+                biased;
                 () = self.quit.cancelled() => return,
                 () = sleep(Duration::from_millis(wait_ms)) => {}
             }
@@ -236,6 +239,9 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
     async fn deliver(&self, records: &[Record], tickets: &[Option<Ticket>]) -> bool {
         let unfit = records.first().and_then(Unfit::of);
         let mut wait_ms = 0;
+        if made(Mutation::CheckpointBeforeSave) {
+            self.complete(tickets);
+        }
         loop {
             if !self.held().await {
                 return false;
@@ -257,16 +263,21 @@ impl<E: EventStream, R: RecordSink, C: Clock> ShardReader<E, R, C> {
             wait_ms = next_wait_ms(wait_ms, &self.settings);
             sleep(Duration::from_millis(wait_ms)).await;
         }
+        self.complete(tickets);
         let mut shared = lock(&self.shared);
-        for ticket in tickets.iter().flatten() {
-            shared.checkpointer.complete(*ticket);
-        }
         shared.progress.made(self.clock.mono());
         shared.status.records += records.len() as u64;
         shared.status.parked += u64::from(unfit.is_some());
         shared.status.outstanding = shared.checkpointer.outstanding();
         shared.status.error = None;
         !shared.lost
+    }
+
+    fn complete(&self, tickets: &[Option<Ticket>]) {
+        let mut shared = lock(&self.shared);
+        for ticket in tickets.iter().flatten() {
+            shared.checkpointer.complete(*ticket);
+        }
     }
 
     /// Waits until the lease is known to be this worker's. False once it is lost.

@@ -21,6 +21,7 @@ use super::{
     BadWorkerSettings, Clock, EventStream, LeaseTable, RecordSink, ShardStatus, WorkerSettings, WorkerStatus,
     reader::{ShardReader, Shared, SharedLock, lock},
 };
+use crate::host;
 
 mod rows;
 mod survey;
@@ -175,6 +176,7 @@ impl<E: EventStream, L: LeaseTable, R: RecordSink, C: Clock> Rounds<E, L, R, C> 
                 }
             };
             tokio::select! {
+                biased;
                 () = ask_stop => {}
                 () = self.wake.notified() => {}
                 () = sleep(Duration::from_millis(self.settings.round_ms)) => {}
@@ -327,7 +329,7 @@ impl<E: EventStream, L: LeaseTable, R: RecordSink, C: Clock> Rounds<E, L, R, C> 
                 quit: quit.clone(),
                 wake: Arc::clone(&self.wake),
             };
-            let task = self.tasks.spawn(reader.run());
+            let task = self.tasks.spawn(host::task(reader.run()));
             self.running.insert(lease.shard, Running { shared, quit, task, checkpointed: now });
         }
     }

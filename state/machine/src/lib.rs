@@ -12,6 +12,8 @@ pub mod ids;
 pub mod incident;
 pub mod invariants;
 pub mod lease;
+#[doc(hidden)]
+pub mod mutation;
 pub mod permission;
 pub mod posture;
 pub mod recheck;

@@ -14,6 +14,7 @@ use crate::{
     account::AccountInput,
     effect::{Effect, EvidenceNote, IncidentNote, Mode, Report, Severity, announce, conclude},
     ids::{AccountId, EffectId, Now},
+    mutation::{Mutation, made},
     settings::{Settings, Tier},
 };
 
@@ -245,7 +246,9 @@ impl Register {
             let held = self.entries.values().filter(|entry| entry.holds()).count();
             let hourly = self.grants.len();
             let Some(entry) = self.entries.get_mut(&account) else { continue };
-            let rule = if settings.mode == Mode::Observe || rules.mode == Mode::Observe {
+            let rule = if made(Mutation::NoCaps) {
+                None
+            } else if settings.mode == Mode::Observe || rules.mode == Mode::Observe {
                 Some("quarantine.mode = \"observe\"")
             } else if self.opened_at.is_some() && !entry.approved {
                 Some("quarantine.breaker_accounts")

@@ -161,7 +161,7 @@ impl Item {
     }
 
     /// Checks what every backend refuses.
-    pub(crate) fn check(&self) -> Result<(), ItemError> {
+    pub fn check(&self) -> Result<(), ItemError> {
         let bad = |what, bytes| Err(ItemError::BadName { key: Arc::clone(&self.key), what, bytes });
         let allowed = 1..=KEY_BYTES_MAX;
         if !allowed.contains(&self.key.len()) {

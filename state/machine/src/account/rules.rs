@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     effect::Mode,
     ids::AccountId,
+    mutation::{Mutation, made},
     settings::{QuarantineSettings, Settings, Tier},
 };
 
@@ -32,7 +33,7 @@ pub fn decide(account: AccountId, principals: &BTreeSet<Arc<str>>, settings: &Se
         refused("quarantine.enabled = false")
     } else if settings.management_account == Some(account) {
         refused("the management account is never locked")
-    } else if rules.exempt.contains(&account) {
+    } else if rules.exempt.contains(&account) && !made(Mutation::ExemptLocked) {
         refused("organization.exempt_accounts")
     } else if unit.is_some_and(|unit| rules.exempt_units.contains(unit)) {
         refused("quarantine.exempt_units")

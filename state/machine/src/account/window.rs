@@ -8,6 +8,7 @@ use std::{
 use crate::{
     effect::Counted,
     ids::{AccountId, EventTime, SessionKey},
+    mutation::{Mutation, made},
     settings::QuarantineSettings,
 };
 
@@ -33,12 +34,17 @@ pub fn first_crossing(counted: &[&Counted], settings: &QuarantineSettings) -> Op
         if !last.principal.is_empty() {
             *principals.entry(&last.principal).or_default() += 1;
         }
-        while counted[begin].at.plus_ms(settings.window_ms) <= last.at && counted[begin].at < last.at {
+        let tumbles =
+            |first: &Counted| first.at.0.div_euclid(settings.window_ms) < last.at.0.div_euclid(settings.window_ms);
+        while counted[begin].at.plus_ms(settings.window_ms) <= last.at && counted[begin].at < last.at
+            || made(Mutation::TumblingWindow) && tumbles(counted[begin])
+        {
             forget(&mut sessions, &counted[begin].session);
             forget(&mut principals, &counted[begin].principal);
             begin += 1;
         }
-        if sessions.len() >= settings.sessions_min && principals.len() >= settings.principals_min {
+        let count = if made(Mutation::DoubleCount) { sessions.values().sum() } else { sessions.len() };
+        if count >= settings.sessions_min && principals.len() >= settings.principals_min {
             return Some(Crossing {
                 at: last.at,
                 sessions: sessions.into_keys().cloned().collect(),

@@ -6,7 +6,10 @@ use super::{
     Checkpointer, Lease, LeaseSettings, Lost, Mono, Observed, Readable, ReaderProgress, ShardId, WorkerId, Write,
     readable,
 };
-use crate::ids::digest_128;
+use crate::{
+    ids::digest_128,
+    mutation::{Mutation, made},
+};
 
 /// The reader of one shard, as far as planning needs it.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +131,7 @@ fn tend(situation: &Situation<'_>, settings: &LeaseSettings, now: Mono, shard: &
     let observed = situation.observed;
     let reader = situation.readers.get(shard);
     let stalled = match (reader, observed.held(shard)) {
+        (Some(_), _) if made(Mutation::RenewalWithoutProgress) => false,
         (Some(reader), _) => reader.progress.stalled(settings, now),
         (None, Some((_, taken))) => now.since_ms(taken) > settings.fail_over_ms,
         (None, None) => false,

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checkpoint, Checkpointer, Gap, HashRange, Lease, LeaseSettings, Leases, Mono, Observed, ShardId, Write};
-use crate::ids::EventTime;
+use crate::{
+    ids::EventTime,
+    mutation::{Mutation, made},
+};
 
 /// A shard as `ListShards` names it, or as the end of its parent does (`ChildShards` of `GetRecords`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ pub fn readable(lease: &Lease, leases: &Leases) -> Readable {
     }
     let waits = |parent: &&ShardId| !leases.get(*parent).is_some_and(Lease::ended);
     let waits: BTreeSet<ShardId> = lease.parents.iter().filter(waits).cloned().collect();
-    if waits.is_empty() { Readable::Yes } else { Readable::Waits(waits) }
+    if waits.is_empty() || made(Mutation::ChildBeforeParent) { Readable::Yes } else { Readable::Waits(waits) }
 }
 
 /// What the reader of a shard does at its end.

@@ -12,6 +12,7 @@ use crate::{
     compliance::Tri,
     effect::{ActivityKind, Effect, RemedyResult},
     ids::{EffectId, EventId, EventTime, Now, SessionKey, Thing, ThingKind},
+    mutation::{Mutation, made},
 };
 
 fn earliest<T: Ord>(kept: &mut Option<T>, new: T) {
@@ -193,6 +194,10 @@ impl Session {
             RemedyResult::Planned => (false, None),
         };
         let seen = self.seen_mut();
+        if made(Mutation::EndUnconfirmed) && called && failure.is_none() {
+            earliest(&mut seen.ended_at, now.as_event_time());
+            latest(&mut seen.ended_seen_at, now.as_event_time());
+        }
         if called {
             earliest(&mut seen.terminate_asked_at, now);
         }
@@ -257,7 +262,14 @@ impl Session {
                     None => seen.described = Some(described.bounded()),
                 }
                 merge_text(&mut seen.session_type, fit_shared(gathered.session_type, text::KIND_BYTES_MAX));
-                for (kind, answer) in gathered.evidence {
+                for (kind, mut answer) in gathered.evidence {
+                    if answer.value == Tri::Unknown {
+                        if made(Mutation::UnknownIsNo) {
+                            answer.value = Tri::No;
+                        } else if made(Mutation::UnknownIsYes) {
+                            answer.value = Tri::Yes;
+                        }
+                    }
                     seen.evidence.entry(kind).or_default().hear(at, answer);
                 }
                 seen.depends.extend(gathered.depends.into_iter().map(text::settled));

@@ -8,6 +8,7 @@ use crate::{
     decode::PREFERENCES,
     effect::{Mode, Principal, Response},
     ids::{EventTime, Now},
+    mutation::{Mutation, made},
     settings::Settings,
 };
 
@@ -274,6 +275,7 @@ impl Session {
         // An end that was reported since is confirmed at once.
         let ended = self.terminated.as_ref().map(|mark| Now(mark.at.0)).filter(|at| *at > gathered);
         match phase {
+            Phase::Live if made(Mutation::DueNotRenewed) => None,
             Phase::Observed | Phase::Live => {
                 let usual = Self::next_usual_look(gathered, verdict.unanswered_since, settings);
                 let disturbed = seen.and_then(|seen| seen.disturbed_at);

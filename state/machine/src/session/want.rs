@@ -10,6 +10,7 @@ use crate::{
         RemedyResult, Report, Response, Severity, announce, conclude,
     },
     ids::{EffectId, EventTime, Now},
+    mutation::{Mutation, made},
     settings::Settings,
 };
 
@@ -119,7 +120,11 @@ impl Session {
                 (true, true) => Some(RemedyResult::Unneeded),
                 (true, false) => None,
             };
-            let id = EffectId(format!("terminate/{}{}", self.key, if called { "" } else { "/planned" }).into());
+            let id = match seen.and_then(|seen| seen.terminate_tried_at) {
+                Some(tried) if made(Mutation::RetryWithoutIdempotence) => format!("terminate/{}/{}", self.key, tried.0),
+                Some(_) | None => format!("terminate/{}{}", self.key, if called { "" } else { "/planned" }),
+            };
+            let id = EffectId(id.into());
             if let Some(result) = result {
                 effects.push(Effect::Report(Report::Remedy(Box::new(Remedy {
                     id,
