@@ -1,0 +1,282 @@
+//! The promises, checked at every step of the models.
+//!
+//! What follows from one subject's state alone (parts of I1, I5 to I8, I10, I11, I15, I16) the product checks itself after
+//! each save; what it finds comes here through [`super::host::SimHost`]. What needs to know more than one subject, or the
+//! truth, is checked here, at the call that would break it: checkpoints and deletions of wake-ups (I2), writes (I3),
+//! terminations (I10, I11), locks (I5, I6, I7); and every five simulated seconds for what time must bring (I1, I7, I8, I9,
+//! I13). I4, I12 and I14 are about the end, see [`super::converge`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use sessionwarden::outbound::Wake;
+use sessionwarden_machine::{
+    account::Account,
+    effect::Response,
+    ids::{AccountId, Now, SessionKey, Subject},
+    invariants::Broken,
+    session::{Life, Session},
+};
+use sessionwarden_store::Item;
+
+use super::{
+    host::SimHost,
+    reference::{Happened, Kind, Must, Right},
+    sim::{START, Sim, lock},
+    store::Row,
+    stream::Meaning,
+};
+
+/// How long after the last trouble things must have caught up, in milliseconds.
+const CALM_MS: i64 = 180_000;
+/// How long after its evidence a violating session may live in calm times, in milliseconds (I1).
+const ENDED_MS_MAX: i64 = 150_000;
+/// How long something may be overdue in calm times, in milliseconds (I8, I13).
+const OVERDUE_MS_MAX: i64 = 120_000;
+/// How far the clocks of workers and world may be apart, and how long an index may lag, in milliseconds.
+const SLACK_MS: i64 = 5_500;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Promises that did not hold, and when that was seen.
+    pub broken: Vec<(Now, Broken)>,
+    /// Sessions that some answer showed alive.
+    pub shown_alive: BTreeSet<SessionKey>,
+    /// How often each promise was checked here.
+    pub checks: BTreeMap<&'static str, u64>,
+    attached: BTreeMap<AccountId, Now>,
+}
+
+fn count(sim: &Sim, id: &'static str) {
+    *lock(&sim.watch).checks.entry(id).or_default() += 1;
+}
+
+fn expect(sim: &Sim, id: &'static str, holds: bool, subject: &str, what: &str) {
+    count(sim, id);
+    if !holds {
+        sim.broken(id, subject, what);
+    }
+}
+
+/// A session as it is stored.
+pub fn session(sim: &Sim, key: &SessionKey) -> Option<(Session, Item)> {
+    let name = Subject::Session(key.clone()).to_string();
+    let item = lock(&sim.tables).rows.get(&*name).map(|row| row.item.clone())?;
+    Some((item.decode().ok()?, item))
+}
+
+fn account(sim: &Sim, account: AccountId) -> Option<Account> {
+    let name = Subject::Account(account).to_string();
+    let item = lock(&sim.tables).rows.get(&*name).map(|row| row.item.clone())?;
+    item.decode().ok()
+}
+
+/// What is right by now.
+pub fn right(sim: &Sim) -> Right {
+    lock(&sim.reference).right(sim.now())
+}
+
+/// I2, I12: a record is checkpointed, so what follows from it must be stored.
+pub fn is_durable(sim: &Sim, place: &str, meaning: &Meaning) {
+    let key = match meaning {
+        Meaning::Nothing => return,
+        Meaning::Unreadable => {
+            let parked = lock(&sim.written).parked.contains(place);
+            return expect(sim, "I12", parked, place, "checkpointed, and neither read nor parked");
+        }
+        Meaning::Start(key) | Meaning::Resume(key) | Meaning::Terminate(key) => key,
+    };
+    if lock(&sim.troubles).forgotten.contains(key) {
+        return;
+    }
+    let stored = session(sim, key);
+    let holds = stored.is_some_and(|(session, _)| match meaning {
+        Meaning::Start(_) => session.start.is_some(),
+        Meaning::Resume(_) => !session.resumes.is_empty(),
+        Meaning::Terminate(_) => session.terminated.is_some(),
+        Meaning::Nothing | Meaning::Unreadable => true,
+    });
+    expect(sim, "I2", holds, place, &format!("checkpointed before {meaning:?} was stored"));
+}
+
+/// I3: what events tell is written under the fence of the shard they came from, and under none that is lower than the last.
+pub fn saved(host: &SimHost, before: Option<&Row>, item: &Item, fence: Option<u64>) {
+    let sim = &host.sim;
+    if !item.key.starts_with("session#") {
+        return;
+    }
+    let tells = |body: &[u8]| body.windows(9).any(|window| window == br#""start":{"#);
+    match fence {
+        None => {
+            // The body is looked through only where it could have grown by an event.
+            let knew = before.is_some_and(|row| tells(&row.item.body));
+            expect(sim, "I3", knew || !tells(&item.body), &item.key, "what an event told was written without a fence");
+        }
+        Some(fence) => {
+            let held = before.map_or(0, |row| row.fence);
+            expect(sim, "I3", fence >= held, &item.key, "written under a fence that is behind");
+        }
+    }
+}
+
+/// What is due in the lane of a wake-up that is received, and its revision.
+pub fn due_at_receipt(sim: &Sim, wake: &Wake) -> Vec<(Arc<str>, u64)> {
+    let partition = format!("{}#{}", wake.account, wake.region);
+    let until = sim.now().plus_ms(-SLACK_MS);
+    let mut tables = lock(&sim.tables);
+    tables.catch_up(sim.now());
+    let due = tables.due_in(&partition, until);
+    due.into_iter().filter_map(|key| Some((Arc::clone(&key), tables.rows.get(&key)?.item.rev))).collect()
+}
+
+/// I2: a wake-up is deleted, so what was due when it was received must have been looked at.
+pub fn wake_done(host: &SimHost, wake: &Wake, due: &[(Arc<str>, u64)]) {
+    for (key, rev) in due {
+        let untouched = lock(&host.sim.tables).rows.get(key).is_some_and(|row| row.item.rev == *rev);
+        let what = format!("the wake-up of {} {} was deleted, and nobody had looked", wake.account, wake.region);
+        expect(&host.sim, "I2", !untouched, key, &what);
+    }
+}
+
+/// What an answer showed.
+pub fn shown(sim: &Sim, lives: &BTreeMap<SessionKey, Life>) {
+    let alive = lives.iter().filter(|(_, life)| matches!(life, Life::Alive(_))).map(|(key, _)| key);
+    let mut watch = lock(&sim.watch);
+    for key in alive {
+        if !watch.shown_alive.contains(key) {
+            watch.shown_alive.insert(key.clone());
+        }
+    }
+}
+
+/// I10, I11: a session is about to be ended.
+pub fn terminates(sim: &Sim, key: &SessionKey) {
+    let name = key.to_string();
+    let guilty = lock(&sim.reference).session(key, sim.now()).is_some_and(|session| session.may_be_ended);
+    expect(sim, "I11", guilty, &name, "it is ended, and nothing was ever wrong with it");
+    let locked = sim.organization.with(|world| world.quarantined().contains_key(&key.account));
+    let stored = session(sim, key);
+    let violates = stored.as_ref().is_some_and(|(session, _)| {
+        session.violations.iter().flat_map(|found| found.values()).any(|found| found.response == Response::Terminate)
+    });
+    let forgotten = lock(&sim.troubles).forgotten.contains(key);
+    expect(sim, "I10", violates || locked || forgotten, &name, "it is ended, and no evidence for that is stored");
+    let intended = lock(&sim.written).intents.contains_key(&*format!("terminate/{key}"));
+    expect(sim, "I10", intended || locked, &name, "it is ended, and the intent is not in the audit trail");
+}
+
+/// I5, I6, I7: a quarantine policy is about to be attached.
+pub fn locks(sim: &Sim, id: AccountId) {
+    let name = id.to_string();
+    let rules = &sim.settings.quarantine;
+    expect(sim, "I6", !rules.exempt.contains(&id), &name, "an exempt account is locked");
+    let others = sim.organization.with(|world| world.quarantined().keys().filter(|other| **other != id).count());
+    expect(sim, "I6", others < rules.concurrent_max, &name, "more locks than may be at one time");
+    let stored = account(sim, id);
+    let episode = stored.as_ref().and_then(|account| account.episode.as_ref());
+    let recorded = episode.is_some_and(|episode| episode.granted_at.is_some() && episode.holds());
+    expect(sim, "I7", recorded, &name, "a lock that belongs to no episode");
+    let reference = lock(&sim.reference);
+    let named = episode.map(|episode| episode.named.clone()).unwrap_or_default();
+    let confirmed = named.iter().filter(|key| {
+        let session = reference.session(key, sim.now());
+        session.is_some_and(|session| session.violates != Must::NotBe && session.ended.is_some())
+    });
+    let enough = confirmed.count() >= rules.sessions_min;
+    let counted = reference.account(id, sim.now()) != Must::NotBe;
+    drop(reference);
+    expect(sim, "I5", enough, &name, "locked without so many violating sessions that were ended");
+    expect(sim, "I5", counted, &name, "locked although its window was never full");
+}
+
+/// What time must have brought.
+pub fn tick(sim: &Sim) {
+    let now = sim.now();
+    let (calm, touched): (bool, BTreeMap<AccountId, Now>) = {
+        let troubles = lock(&sim.troubles);
+        (now > troubles.calm_since.plus_ms(CALM_MS), troubles.touched.clone())
+    };
+    let fine = |account: AccountId| touched.get(&account).is_none_or(|until| now > until.plus_ms(CALM_MS));
+    attachments(sim, now, calm);
+    if !calm {
+        return;
+    }
+    overdue(sim, now, &fine, !touched.values().all(|until| now > *until));
+    alive(sim, now, &fine);
+}
+
+/// I7: every quarantine ends, or a person is asked for help.
+fn attachments(sim: &Sim, now: Now, calm: bool) {
+    let attached = sim.organization.with(|world| world.quarantined());
+    let since: Vec<(AccountId, Now)> = {
+        let mut watch = lock(&sim.watch);
+        watch.attached.retain(|account, _| attached.contains_key(account));
+        for account in attached.keys() {
+            watch.attached.entry(*account).or_insert(now);
+        }
+        watch.attached.iter().map(|(account, since)| (*account, *since)).collect()
+    };
+    let rules = &sim.settings.quarantine;
+    for (id, since) in since {
+        let long = now > since.plus_ms(rules.duration_ms + CALM_MS) && calm;
+        let told = || {
+            let stuck = format!("incident/lock-stuck/{id}");
+            let known = account(sim, id)
+                .and_then(|account| account.episode)
+                .is_some_and(|episode| episode.hopeless || episode.failures > 0);
+            known || lock(&sim.written).entries.keys().any(|entry| entry.starts_with(&stuck))
+        };
+        expect(sim, "I7", !long || told(), &id.to_string(), "locked for longer than a lock lasts, and nobody was told");
+    }
+}
+
+/// I8, I13: what is due is looked at, whatever other accounts do.
+fn overdue(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool, others: bool) {
+    let late = lock(&sim.tables).due(now.plus_ms(-OVERDUE_MS_MAX), usize::MAX);
+    count(sim, if others { "I13" } else { "I8" });
+    for item in late {
+        let Ok(Subject::Session(key)) = item.key.parse::<Subject>() else { continue };
+        if fine(key.account) {
+            let late_ms = now.0 - item.due.at.0;
+            let id = if others { "I13" } else { "I8" };
+            sim.broken(id, key.to_string(), format!("{late_ms} ms overdue, and nothing stands in its way"));
+        }
+    }
+}
+
+/// I1, I9: what lives is known, and what may not live ends.
+fn alive(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool) {
+    let alive: Vec<SessionKey> = sim.organization.with(|world| {
+        let places =
+            world.accounts().iter().flat_map(|account| world.regions().iter().map(|region| (account.id, region)));
+        places.flat_map(|(account, region)| world.active_sessions(account, region)).map(|it| it.key).collect()
+    });
+    for key in alive.iter().filter(|key| fine(key.account)) {
+        let Some(session) = lock(&sim.reference).session(key, now) else { continue };
+        let patience_ms = sim.plan.reconcile_ms as i64 + CALM_MS;
+        if now > session.started.plus_ms(patience_ms) && now > lock(&sim.troubles).calm_since.plus_ms(patience_ms) {
+            let name = Subject::Session(key.clone()).to_string();
+            let known = lock(&sim.tables).rows.contains_key(&*name);
+            expect(sim, "I9", known, &key.to_string(), "alive for longer than a comparison takes, and not known");
+        }
+        let heard = session.heard.is_some_and(|heard| now > heard.plus_ms(ENDED_MS_MAX));
+        if heard && session.violates == Must::Be && !session.forgotten {
+            let since_waiver = sim.plan.waiver_ends_ms.map(|ms| START.plus_ms(ms + ENDED_MS_MAX));
+            if since_waiver.is_some_and(|since| now < since && session.kind == Kind::Ssh) {
+                continue;
+            }
+            let told = format!("incident/termination-unconfirmed/{key}");
+            let told = lock(&sim.written).entries.contains_key(&*told);
+            expect(sim, "I1", told, &key.to_string(), "it violates the rules, lives, and no incident says why");
+        }
+    }
+}
+
+/// What really happened to a session that was deleted.
+pub fn forget(sim: &Sim, key: &SessionKey) {
+    lock(&sim.troubles).forgotten.insert(key.clone());
+    sim.happened(&Happened::Forgotten { key: key.clone() });
+}
