@@ -113,7 +113,9 @@ async fn show<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static>(
     let (mut ticker, mut before, mut gaps) = (ticker(STATUS_TICK), Movements::default(), 0);
     let mut units = [0.0; 2];
     while tick(&mut ticker, stop).await {
-        let _ = status.send(rechecks.crew().board.lock().snapshot(now()));
+        if !status.is_closed() {
+            let _ = status.send(rechecks.crew().board.lock().snapshot(now()));
+        }
         if !worker.has_changed().unwrap_or(false) {
             continue;
         }
