@@ -8,6 +8,8 @@ use sessionwarden_machine::{
     settings::Settings,
 };
 
+use sessionwarden_store::Fence;
+
 use super::SharedStore;
 use crate::{
     effects::Reports,
@@ -70,7 +72,7 @@ impl Regions {
 
 impl<S: SharedStore, H: Hands> Crew<S, H> {
     /// A handler of its own for one task.
-    pub(super) fn handler(&self, fence: Option<u64>, calls: Calls) -> Handler<S, Arc<H>> {
+    pub(super) fn handler(&self, fence: Option<Fence>, calls: Calls) -> Handler<S, Arc<H>> {
         let mut handler = Handler::new(
             self.store.with_fence(fence.filter(|_| !made(Mutation::NoFence))),
             Some(Arc::clone(&self.hands)),

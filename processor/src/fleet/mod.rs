@@ -12,7 +12,7 @@ mod sink;
 use std::{sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::Now;
-use sessionwarden_store::{DueItem, Item, Store, StoreError};
+use sessionwarden_store::{DueItem, Fence, Item, Store, StoreError};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ use crate::{
 pub trait SharedStore: Store + Clone + 'static {
     /// The same store for the owner of a lease, whose writes carry its fence (I3); `None` for whoever owns none.
     #[must_use]
-    fn with_fence(&self, fence: Option<u64>) -> Self;
+    fn with_fence(&self, fence: Option<Fence>) -> Self;
 
     /// Capacity units consumed so far by this process: read, and write.
     fn units(&self) -> [f64; 2];
@@ -70,7 +70,7 @@ impl Expiry for sessionwarden_store::ExpiredItems {
 
 #[cfg(feature = "aws")]
 impl SharedStore for sessionwarden_store::DynamoDb {
-    fn with_fence(&self, fence: Option<u64>) -> Self {
+    fn with_fence(&self, fence: Option<Fence>) -> Self {
         self.with_fence(fence)
     }
 

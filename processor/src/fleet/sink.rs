@@ -12,6 +12,7 @@ use sessionwarden_machine::{
     decode::{Decoder, Screen},
     lease::ShardId,
 };
+use sessionwarden_store::Fence;
 use tokio::sync::Mutex as TaskMutex;
 use tracing::Instrument;
 
@@ -80,7 +81,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> FleetSink<S, H, Q
             shards.retain(|_, groups| Arc::strong_count(groups) > 1);
         }
         let group = || Group {
-            handler: self.crew().handler(Some(fence), Calls::Later),
+            handler: self.crew().handler(Some(Fence { shard: Arc::clone(&shard.0), number: fence }), Calls::Later),
             ingest: Ingest::new((self.parking)()),
             position: Position::default(),
         };

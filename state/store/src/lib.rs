@@ -75,6 +75,23 @@ pub trait Store: Send + Sync {
     fn set_checkpoint(&self, name: &str, value: &[u8]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// What the owner of a shard's lease writes under. Items are written from several shards: who changes the log bucket or the
+/// organisation disturbs sessions of other accounts. So only fences of one shard are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The shard.
+    pub shard: Arc<str>,
+    /// Grows with each change of its owner.
+    pub number: u64,
+}
+
+impl Fence {
+    /// Whether the same shard had a later owner when `other` was written.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        self.shard == other.shard && self.number < other.number
+    }
+}
+
 /// Why a store did not answer. A lost race is not among it: see [`Saved::Conflict`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -121,7 +138,7 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
-    /// The worker's lease is no longer its own: one with a higher fence has written the item (I3). Nothing was written.
+    /// The worker's lease is no longer its own: the shard's next owner has written the item (I3). Nothing was written.
     #[error("item {key}: the fence {fence} of this worker is behind {found}: another worker has its shard")]
     Fenced {
         /// The item.

@@ -112,11 +112,13 @@ fn wrong_with(sim: &Sim, wanted: &SessionRight, stored: Option<&Session>, verdic
     };
     let outcome = outcome.as_str();
     let blind = sim.plan.rates.keys().any(|fault| BLINDING.contains(fault));
-    let missed = wanted.heard.is_none() || blind;
-    if !wanted.outcomes.contains(outcome) && !(missed && outcome == "unproven") {
+    // One that was over before anybody looked proves nothing.
+    let shown = lock(&sim.watch).shown_alive.contains(&session.key);
+    let missed = wanted.heard.is_none() || blind || !shown;
+    let right = wanted.outcomes.contains(outcome) || missed && outcome == "unproven";
+    if !right {
         return Some(format!("a {:?} came out as {outcome}, not {:?}", wanted.kind, wanted.outcomes));
     }
-    let shown = lock(&sim.watch).shown_alive.contains(&session.key);
     if outcome == "compliant" && !shown {
         return Some("it is compliant, and no answer ever showed what it rests on (I11)".to_owned());
     }

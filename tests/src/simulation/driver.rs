@@ -120,8 +120,8 @@ impl<'a> Run<'a> {
     /// Whatever can go wrong at any time.
     fn second(&mut self) {
         let sim = self.sim;
-        self.to_workers();
-        self.to_accounts();
+        self.trouble_workers();
+        self.trouble_accounts();
         if let Some(drawn) = sim.happens(Fault::LeaseTheft) {
             lock(&sim.shards).steal(drawn);
             sim.disturbed_until(sim.now().plus_ms(2 * sim.plan.fail_over_ms as i64));
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_workers(&mut self) {
+    fn trouble_workers(&mut self) {
         let (sim, now) = (self.sim, self.sim.now());
         let count = self.slots.len() as u64;
         if let Some(drawn) = sim.happens(Fault::Crash) {
@@ -178,7 +178,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_accounts(&self) {
+    fn trouble_accounts(&self) {
         let (sim, now) = (self.sim, self.sim.now());
         let (accounts, regions, locked) = sim.organization.with(|world| {
             let accounts: Vec<AccountId> = world.accounts().iter().map(|account| account.id).collect();

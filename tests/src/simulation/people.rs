@@ -30,17 +30,20 @@ pub struct People {
     acts: std::vec::IntoIter<Act>,
     later: BTreeMap<(Now, u64), Later>,
     numbers: u64,
-    events: BTreeMap<(Now, u64), (Arc<str>, Vec<u8>, Meaning)>,
+    events: BTreeMap<(Now, u64), Event>,
     decoder: Decoder,
     noise: Dice,
     next_noise: Now,
     spoiled: BTreeSet<(AccountId, Arc<str>)>,
 }
 
+/// An event on its way: its partition key, its content, and what has to follow from it.
+type Event = (Arc<str>, Vec<u8>, Meaning);
+
 enum Later {
     Exit(SessionKey),
     Resume(SessionKey, Arc<Caller>),
-    Start { account: AccountId, kind: Kind, dice: Dice, stubborn: bool },
+    Start { account: AccountId, kind: Kind, dice: Box<Dice>, stubborn: bool },
     Mend { account: AccountId, role: Arc<str> },
 }
 
@@ -96,7 +99,7 @@ impl People {
         let accounts: Vec<AccountId> = sim.organization.with(|world| {
             // Exempt accounts are used now and then: they are never to be locked.
             let all = dice.chance(0.06);
-            world.accounts().iter().filter(|it| all || it.ordinary()).map(|it| it.id).collect()
+            world.accounts().iter().filter(|it| it.ordinary() || all && it.log_archive).map(|it| it.id).collect()
         });
         let Some(account) = dice.pick(&accounts).copied() else { return };
         match act.kind {
@@ -132,13 +135,22 @@ impl People {
                     let start = Later::Start {
                         account,
                         kind: Kind::Port,
-                        dice: Dice::new(dice.bits()),
+                        dice: Box::new(Dice::new(dice.bits())),
                         stubborn: dice.chance(0.7),
                     };
                     self.later(at, start);
                 }
             }
             ActKind::Tampering => self.spoil(sim, account, &mut dice),
+            ActKind::Disturbance => {
+                let (archive, bucket) = sim.organization.with(|world| {
+                    let bucket = Arc::clone(world.bucket_name());
+                    (world.log_archive(), world.bucket(&bucket))
+                });
+                if let Some(policy) = bucket.ok().and_then(|bucket| bucket.policy) {
+                    change(sim, archive, |account| &account.admin, &Change::PutBucketPolicy { text: policy.text });
+                }
+            }
         }
     }
 
@@ -282,8 +294,7 @@ impl People {
             if let Some(drawn) = sim.happens(Fault::EventLate) {
                 delay_ms += 120_000 + (drawn % 10_000_000) as i64;
             }
-            // Events of one session may take different shards.
-            let key: Arc<str> = if sim.plan.seed % 2 == 0 { format!("{bits:x}").into() } else { lane_of(&meaning) };
+            let key = account_of(&data);
             if let Some(drawn) = sim.happens(Fault::EventDuplicate) {
                 let at = now.plus_ms(delay_ms + (drawn % 60_000) as i64);
                 self.numbers += 1;
@@ -334,11 +345,11 @@ impl People {
     }
 }
 
-fn lane_of(meaning: &Meaning) -> Arc<str> {
-    match meaning {
-        Meaning::Start(key) | Meaning::Resume(key) | Meaning::Terminate(key) => key.account.to_string().into(),
-        Meaning::Nothing | Meaning::Unreadable => "elsewhere".into(),
-    }
+/// The partition key: the envelope's account, as the rule of EventBridge has it.
+fn account_of(data: &[u8]) -> Arc<str> {
+    let text = std::str::from_utf8(data).unwrap_or_default();
+    let account = text.split_once(r#""account":""#).and_then(|(_, rest)| rest.split('"').next());
+    account.unwrap_or("elsewhere").into()
 }
 
 /// Whether it was changed; what the administrator of a locked account wants is refused.

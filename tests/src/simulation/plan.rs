@@ -81,6 +81,8 @@ pub enum ActKind {
     Abuse,
     /// A role loses the right to write logs, and gets it back minutes later.
     Tampering,
+    /// The log bucket's policy is written anew as it was, which disturbs the sessions of all accounts.
+    Disturbance,
 }
 
 /// What is asked for on the command line.
@@ -203,7 +205,8 @@ fn draw_acts(dice: &mut Dice, faulty_ms: i64, sessions: i64, settings: &Settings
         times.push((at_ms, kind));
         at_ms += dice.between(between_ms / 4, between_ms * 7 / 4);
     }
-    for (kind, every_ms) in [(ActKind::Abuse, 900_000), (ActKind::Tampering, 700_000)] {
+    let rare = [(ActKind::Abuse, 900_000), (ActKind::Tampering, 700_000), (ActKind::Disturbance, 800_000)];
+    for (kind, every_ms) in rare {
         let mut at_ms = dice.between(QUIET_MS, every_ms);
         while at_ms < faulty_ms - settings.quarantine.window_ms {
             times.push((at_ms, kind));

@@ -28,8 +28,8 @@ struct Message {
     wake: Wake,
     times: u32,
     receipt: u64,
-    /// Revisions of what was due in its lane when it was received.
-    due: Vec<(Arc<str>, u64)>,
+    /// Revisions of what was due in its lane at each receipt.
+    due: BTreeMap<u64, Vec<(Arc<str>, u64)>>,
 }
 
 /// The messages.
@@ -37,7 +37,9 @@ struct Message {
 pub struct Messages {
     numbers: u64,
     visible: BTreeSet<(Now, u64)>,
-    messages: BTreeMap<u64, Message>,
+    kept: BTreeMap<u64, Message>,
+    /// What each worker has sent since it last received the same.
+    sent_on: BTreeSet<(usize, Wake)>,
     visible_at: BTreeMap<u64, Now>,
 }
 
@@ -52,14 +54,15 @@ impl Messages {
     fn add(&mut self, wake: Wake, at: Now) {
         self.numbers += 1;
         let number = self.numbers;
-        self.messages.insert(number, Message { wake, times: 0, receipt: 0, due: Vec::new() });
+        self.kept.insert(number, Message { wake, times: 0, receipt: 0, due: BTreeMap::new() });
         self.show(number, at);
     }
+}
 
-    fn of_receipt(&self, receipt: &Receipt) -> Option<(u64, u64)> {
-        let (message, number) = receipt.0.split_once('/')?;
-        Some((message.parse().ok()?, number.parse().ok()?))
-    }
+/// The number of a message, and of its receipt.
+fn of_receipt(receipt: &Receipt) -> Option<(u64, u64)> {
+    let (message, number) = receipt.0.split_once('/')?;
+    Some((message.parse().ok()?, number.parse().ok()?))
 }
 
 /// The queue, as one worker sees it.
@@ -90,10 +93,13 @@ impl SimQueue {
             messages.show(number, now.plus_ms(hidden_ms as i64));
             messages.numbers += 1;
             let receipt = messages.numbers;
-            let Some(message) = messages.messages.get_mut(&number) else { continue };
+            let wake = messages.kept.get(&number).map(|message| message.wake.clone());
+            let Some(wake) = wake else { continue };
+            messages.sent_on.remove(&(self.0.worker, wake));
+            let Some(message) = messages.kept.get_mut(&number) else { continue };
             message.times += 1;
             message.receipt = receipt;
-            message.due = watch::due_at_receipt(sim, &message.wake);
+            message.due.insert(receipt, watch::due_at_receipt(sim, &message.wake));
             deliveries.push(Delivered {
                 wake: message.wake.clone(),
                 receipt: Receipt(format!("{number}/{receipt}").into()),
@@ -115,6 +121,7 @@ impl WakeUps for SimQueue {
             let seconds = delay_seconds(wake.due_at, now, DELAY_SECONDS_MAX);
             let due = sim.now().plus_ms(i64::from(seconds) * 1_000);
             self.0.note(format_args!("sends {}", wake.text()));
+            lock(&sim.messages).sent_on.insert((self.0.worker, wake.clone()));
             if sim.happens(Fault::WakeLost).is_some() {
                 continue;
             }
@@ -157,8 +164,8 @@ impl WakeUps for SimQueue {
         let until = self.sim().now().plus_ms(hidden.as_millis() as i64);
         let mut messages = lock(&self.sim().messages);
         for receipt in receipts {
-            let Some((number, of)) = messages.of_receipt(receipt) else { continue };
-            if messages.messages.get(&number).is_some_and(|message| message.receipt == of) {
+            let Some((number, of)) = of_receipt(receipt) else { continue };
+            if messages.kept.get(&number).is_some_and(|message| message.receipt == of) {
                 messages.show(number, until);
             }
         }
@@ -172,15 +179,20 @@ impl WakeUps for SimQueue {
             let mut messages = lock(&self.sim().messages);
             for receipt in receipts {
                 // As in SQS, an old receipt deletes as well, most of the time.
-                let Some((number, _)) = messages.of_receipt(receipt) else { continue };
+                let Some((number, of)) = of_receipt(receipt) else { continue };
                 if let Some(at) = messages.visible_at.remove(&number) {
                     messages.visible.remove(&(at, number));
                 }
-                deleted.extend(messages.messages.remove(&number));
+                let message = messages.kept.remove(&number);
+                deleted.extend(message.and_then(|mut it| Some((it.wake, it.due.remove(&of)?))));
             }
         }
-        for Message { wake, due, .. } in deleted {
+        for (wake, due) in deleted {
             self.0.note(format_args!("deletes {}", wake.text()));
+            if lock(&self.sim().messages).sent_on.contains(&(self.0.worker, wake.clone())) {
+                // It was not due by this worker's clock.
+                continue;
+            }
             watch::wake_done(&self.0, &wake, &due);
         }
         Ok(())

@@ -16,6 +16,9 @@ use sessionwarden_machine::{
 /// How long after a role was mended it may still be seen as it was, in milliseconds.
 const MENDED_MS: i64 = 60_000;
 
+/// How far a worker's clock may be ahead of the end of a waiver, or behind it, in milliseconds.
+const SKEW_MS: i64 = 3_000;
+
 /// What a session is, as far as the rules go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -144,6 +147,7 @@ pub enum Must {
 }
 
 /// What is right about one session.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRight {
     /// What it is.
@@ -280,10 +284,12 @@ fn judge(session: &mut SessionRight, rules: &RulesRead, now: Now) {
     let alone = match (session.kind, rules.waiver_ends) {
         (Kind::Ssh, Some(ends)) => match session.ended {
             _ if session.started >= ends => Must::Be,
-            Some(ended) if ended < ends => Must::NotBe,
-            None if now < ends => Must::NotBe,
+            Some(ended) if ended.plus_ms(SKEW_MS) < ends => Must::NotBe,
+            None if now.plus_ms(SKEW_MS) < ends => Must::NotBe,
+            None if now < ends => Must::MayBe,
             // Whether it was seen alive after the end of the waiver is a matter of chance.
-            Some(_) | None if session.stubborn => Must::Be,
+            // A sweep may end it before anybody sees that it outlived the waiver.
+            Some(_) | None if session.stubborn && !session.locked => Must::Be,
             Some(_) | None => Must::MayBe,
         },
         (kind, _) => {
@@ -384,10 +390,10 @@ mod tests {
                 (0, started(1, Kind::Ssh)),
                 (10, ended(1)),
                 (20, started(2, Kind::Ssh)),
-                (500, ended(2)),
-                (600, started(3, Kind::Ssh)),
+                (50_000, ended(2)),
+                (60_000, started(3, Kind::Ssh)),
             ],
-            Some(100),
+            Some(10_000),
         );
         let violates: Vec<Must> = right.sessions.values().map(|session| session.violates).collect();
         assert_eq!(violates, [Must::NotBe, Must::MayBe, Must::Be]);

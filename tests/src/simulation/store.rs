@@ -8,7 +8,7 @@ use std::{
 
 use sessionwarden::fleet::{Expiry, SharedStore};
 use sessionwarden_machine::ids::Now;
-use sessionwarden_store::{Due, DueItem, Item, Saved, Store, StoreError, Write};
+use sessionwarden_store::{Due, DueItem, Fence, Item, Saved, Store, StoreError, Write};
 
 use super::{
     chance::Fault,
@@ -24,8 +24,8 @@ type Key = Arc<str>;
 pub struct Row {
     /// The item.
     pub item: Item,
-    /// The highest fence that wrote it.
-    pub fence: u64,
+    /// The fence under which a shard's owner last wrote it.
+    pub fence: Option<Fence>,
 }
 
 /// The tables.
@@ -50,12 +50,13 @@ enum Wrote {
 }
 
 impl Tables {
-    fn write(&mut self, write: &Write, fence: Option<u64>, lags_until: Option<Now>) -> Wrote {
+    fn write(&mut self, write: &Write, fence: Option<&Fence>, lags_until: Option<Now>) -> Wrote {
         let known = self.rows.get(&write.item.key);
-        let (rev, held) = known.map_or((0, 0), |row| (row.item.rev, row.fence));
-        if let Some(fence) = fence.filter(|fence| *fence < held) {
-            tracing::debug!(fence, held, "fenced");
-            return Wrote::Fenced(held);
+        let (rev, held) = known.map_or((0, None), |row| (row.item.rev, row.fence.clone()));
+        if let (Some(fence), Some(held)) = (fence, &held)
+            && fence.is_behind(held)
+        {
+            return Wrote::Fenced(held.number);
         }
         if rev != write.expected {
             return Wrote::Conflict;
@@ -66,7 +67,7 @@ impl Tables {
         }
         self.things_and_keys.extend(item.depends.iter().map(|thing| (Arc::clone(thing), Arc::clone(&item.key))));
         let key = Arc::clone(&item.key);
-        self.rows.insert(Arc::clone(&key), Row { item, fence: held.max(fence.unwrap_or_default()) });
+        self.rows.insert(Arc::clone(&key), Row { item, fence: fence.cloned().or(held) });
         match lags_until {
             Some(until) => drop(self.lagging.insert((until, key))),
             None => self.index(&key),
@@ -135,7 +136,7 @@ impl Tables {
 #[derive(Clone)]
 pub struct SimStore {
     host: Arc<SimHost>,
-    fence: Option<u64>,
+    fence: Option<Fence>,
 }
 
 impl SimStore {
@@ -189,16 +190,17 @@ impl Store for SimStore {
             }
             let lags_until = sim.happens(Fault::IndexLag).map(|drawn| sim.now().plus_ms(50 + (drawn % 3_000) as i64));
             let before = lock(&sim.tables).rows.get(&write.item.key).cloned();
-            let wrote = lock(&sim.tables).write(write, self.fence, lags_until);
+            let wrote = lock(&sim.tables).write(write, self.fence.as_ref(), lags_until);
             self.host.note(format_args!("saves {} after {}: {wrote:?}", write.item.key, write.expected));
             match wrote {
                 Wrote::Saved(rev) => {
-                    watch::saved(&self.host, before.as_ref(), &write.item, self.fence);
+                    watch::saved(&self.host, before.as_ref(), &write.item, self.fence.as_ref());
                     saved.push(Saved::Saved { rev });
                 }
                 Wrote::Conflict => saved.push(Saved::Conflict),
                 Wrote::Fenced(found) => {
-                    let (key, fence) = (Arc::clone(&write.item.key), self.fence.unwrap_or_default());
+                    let (key, fence) =
+                        (Arc::clone(&write.item.key), self.fence.as_ref().map_or(0, |fence| fence.number));
                     fenced = Some(StoreError::Fenced { key, fence, found });
                 }
             }
@@ -273,7 +275,7 @@ impl Store for SimStore {
 }
 
 impl SharedStore for SimStore {
-    fn with_fence(&self, fence: Option<u64>) -> Self {
+    fn with_fence(&self, fence: Option<Fence>) -> Self {
         Self { host: Arc::clone(&self.host), fence }
     }
 

@@ -85,7 +85,7 @@ struct Shard {
 
 /// Shards, and the rows of their leases.
 pub struct Shards {
-    shards: BTreeMap<ShardId, Shard>,
+    all: BTreeMap<ShardId, Shard>,
     /// The rows.
     pub rows: BTreeMap<ShardId, Lease>,
     numbers: u64,
@@ -108,7 +108,7 @@ impl Shards {
             start: part * at as u128 + u128::from(at > 0),
             end: if at + 1 == count { u128::MAX } else { part * (at as u128 + 1) },
         };
-        let mut shards = Self { shards: BTreeMap::new(), rows: BTreeMap::new(), numbers: 0, late: BTreeMap::new() };
+        let mut shards = Self { all: BTreeMap::new(), rows: BTreeMap::new(), numbers: 0, late: BTreeMap::new() };
         for at in 0..count {
             shards.add(BTreeSet::new(), range(at));
         }
@@ -116,9 +116,9 @@ impl Shards {
     }
 
     fn add(&mut self, parents: BTreeSet<ShardId>, range: HashRange) -> ShardId {
-        let id = ShardId::from(format!("shardId-{:012}", self.shards.len()).as_str());
+        let id = ShardId::from(format!("shardId-{:012}", self.all.len()).as_str());
         let shard = Shard { parents, range, records: Vec::new(), closed: false, children: Vec::new(), checked: 0 };
-        self.shards.insert(id.clone(), shard);
+        self.all.insert(id.clone(), shard);
         id
     }
 
@@ -128,21 +128,21 @@ impl Shards {
         let hashed = u128::from(hashed) << 64 | u128::from(mix(hashed, 3_001, 0));
         self.numbers += 1;
         let number = self.numbers;
-        let open = self.shards.values_mut().find(|it| !it.closed && it.range.start <= hashed && hashed <= it.range.end);
+        let open = self.all.values_mut().find(|it| !it.closed && it.range.start <= hashed && hashed <= it.range.end);
         if let Some(shard) = open {
             shard.records.push(Stored { number, arrived: now, key: Arc::from(key), data, meaning });
         }
     }
 
     fn open_shards(&self) -> Vec<ShardId> {
-        self.shards.iter().filter(|(_, shard)| !shard.closed).map(|(id, _)| id.clone()).collect()
+        self.all.iter().filter(|(_, shard)| !shard.closed).map(|(id, _)| id.clone()).collect()
     }
 
     fn close(&mut self, parents: &[ShardId], children: &[HashRange]) {
         let ids: Vec<ShardId> =
             children.iter().map(|range| self.add(parents.iter().cloned().collect(), *range)).collect();
         for parent in parents {
-            if let Some(shard) = self.shards.get_mut(parent) {
+            if let Some(shard) = self.all.get_mut(parent) {
                 (shard.closed, shard.children) = (true, ids.clone());
             }
         }
@@ -152,7 +152,7 @@ impl Shards {
     pub fn split(&mut self, drawn: u64) {
         let open = self.open_shards();
         let Some(parent) = open.get(drawn as usize % open.len().max(1)).cloned() else { return };
-        let HashRange { start, end } = self.shards[&parent].range;
+        let HashRange { start, end } = self.all[&parent].range;
         let middle = start + (end - start) / 2;
         self.close(&[parent], &[HashRange { start, end: middle }, HashRange { start: middle + 1, end }]);
     }
@@ -160,7 +160,7 @@ impl Shards {
     /// Merges two of the open shards that lie side by side, where there are any.
     pub fn merge(&mut self, drawn: u64) {
         let mut open: Vec<(HashRange, ShardId)> =
-            self.open_shards().into_iter().map(|id| (self.shards[&id].range, id)).collect();
+            self.open_shards().into_iter().map(|id| (self.all[&id].range, id)).collect();
         open.sort_unstable();
         if open.len() < 2 {
             return;
@@ -184,20 +184,20 @@ impl Shards {
     }
 
     fn listed(&self, id: &ShardId) -> Option<ListedShard> {
-        let shard = self.shards.get(id)?;
+        let shard = self.all.get(id)?;
         Some(ListedShard { shard: id.clone(), parents: shard.parents.clone(), range: shard.range })
     }
 
     /// Records that no checkpoint covers.
     pub fn waiting(&self) -> usize {
-        self.shards.values().map(|shard| shard.records.len() - shard.checked).sum()
+        self.all.values().map(|shard| shard.records.len() - shard.checked).sum()
     }
 
     /// Shards that a reader would have to wait for before it opens this one.
     fn unfinished_parents(&self, id: &ShardId) -> Vec<ShardId> {
-        let parents = self.shards.get(id).map(|shard| shard.parents.clone()).unwrap_or_default();
+        let parents = self.all.get(id).map(|shard| shard.parents.clone()).unwrap_or_default();
         let unfinished = |parent: &ShardId| {
-            let shard = self.shards.get(parent);
+            let shard = self.all.get(parent);
             shard.is_some_and(|shard| shard.checked < shard.records.len())
         };
         parents.into_iter().filter(|parent| unfinished(parent)).collect()
@@ -205,7 +205,7 @@ impl Shards {
 
     /// The records that a new checkpoint of a shard covers and the last one did not.
     fn cover(&mut self, shard: &ShardId, checkpoint: &Checkpoint) -> Vec<(String, Meaning)> {
-        let Some(stored) = self.shards.get_mut(shard) else { return Vec::new() };
+        let Some(stored) = self.all.get_mut(shard) else { return Vec::new() };
         let until = match checkpoint {
             Checkpoint::ShardEnd => stored.records.len(),
             Checkpoint::Sequence(position) => {
@@ -233,7 +233,7 @@ impl EventStream for SimStream {
             return Err(StreamError::Throttled("injected".to_owned()));
         }
         let shards = lock(&self.0.sim.shards);
-        Ok(shards.shards.keys().filter_map(|id| shards.listed(id)).collect())
+        Ok(shards.all.keys().filter_map(|id| shards.listed(id)).collect())
     }
 
     async fn retention_ms(&self) -> Result<u64, StreamError> {
@@ -245,7 +245,7 @@ impl EventStream for SimStream {
         let sim = &self.0.sim;
         let (at, unfinished) = {
             let shards = lock(&sim.shards);
-            let Some(stored) = shards.shards.get(shard) else {
+            let Some(stored) = shards.all.get(shard) else {
                 return Err(StreamError::Gone(shard.to_string()));
             };
             let number = |sequence: &SequenceNumber| sequence.as_str().parse::<u64>().unwrap_or(u64::MAX);
@@ -281,7 +281,7 @@ impl EventStream for SimStream {
         }
         let partial = sim.happens(Fault::PartialBatch);
         let shards = lock(&sim.shards);
-        let Some(shard) = shards.shards.get(&place.shard) else {
+        let Some(shard) = shards.all.get(&place.shard) else {
             return Err(StreamError::Gone(place.shard.to_string()));
         };
         let there = shard.records.get(place.at..).unwrap_or_default();

@@ -35,7 +35,7 @@ impl Trace {
     pub fn add(&mut self, at: Now, worker: Option<usize>, what: fmt::Arguments<'_>) {
         self.steps += 1;
         // Neither can fail: the one has no limit, the other no storage.
-        let _ = write!(self.hash, "{} {worker:?} {what}\n", at.0);
+        let _ = writeln!(self.hash, "{} {worker:?} {what}", at.0);
         if let Some(text) = &mut self.text {
             let _ = match worker {
                 Some(worker) => writeln!(text, "{at} worker {worker}: {what}"),

@@ -19,7 +19,7 @@ use sessionwarden_machine::{
     invariants::Broken,
     session::{Life, Session},
 };
-use sessionwarden_store::Item;
+use sessionwarden_store::{Fence, Item};
 
 use super::{
     host::SimHost,
@@ -103,7 +103,7 @@ pub fn is_durable(sim: &Sim, place: &str, meaning: &Meaning) {
 }
 
 /// I3: what events tell is written under the fence of the shard they came from, and under none that is lower than the last.
-pub fn saved(host: &SimHost, before: Option<&Row>, item: &Item, fence: Option<u64>) {
+pub fn saved(host: &SimHost, before: Option<&Row>, item: &Item, fence: Option<&Fence>) {
     let sim = &host.sim;
     if !item.key.starts_with("session#") {
         return;
@@ -116,8 +116,8 @@ pub fn saved(host: &SimHost, before: Option<&Row>, item: &Item, fence: Option<u6
             expect(sim, "I3", knew || !tells(&item.body), &item.key, "what an event told was written without a fence");
         }
         Some(fence) => {
-            let held = before.map_or(0, |row| row.fence);
-            expect(sim, "I3", fence >= held, &item.key, "written under a fence that is behind");
+            let behind = before.and_then(|row| row.fence.as_ref()).is_some_and(|held| fence.is_behind(held));
+            expect(sim, "I3", !behind, &item.key, "written under a fence that is behind");
         }
     }
 }
@@ -152,13 +152,25 @@ pub fn shown(sim: &Sim, lives: &BTreeMap<SessionKey, Life>) {
     }
 }
 
+/// Whether an account's sessions are ended because it is locked, or was a moment ago.
+fn is_swept(sim: &Sim, id: AccountId) -> bool {
+    let episode = account(sim, id).and_then(|account| account.episode);
+    episode.is_some_and(|episode| {
+        let since = episode.released_at.is_none_or(|at| sim.now() < at.plus_ms(60_000));
+        episode.granted_at.is_some() && since
+    })
+}
+
 /// I10, I11: a session is about to be ended.
 pub fn terminates(sim: &Sim, key: &SessionKey) {
     let name = key.to_string();
-    let guilty = lock(&sim.reference).session(key, sim.now()).is_some_and(|session| session.may_be_ended);
-    expect(sim, "I11", guilty, &name, "it is ended, and nothing was ever wrong with it");
-    let locked = sim.organization.with(|world| world.quarantined().contains_key(&key.account));
+    let locked = is_swept(sim, key.account);
     let stored = session(sim, key);
+    let guilty = lock(&sim.reference).session(key, sim.now()).is_some_and(|session| session.may_be_ended);
+    let found: Vec<Arc<str>> =
+        stored.iter().flat_map(|(session, _)| &session.violations).flat_map(|found| found.keys().cloned()).collect();
+    let what = format!("it is ended for {found:?}, and nothing was ever wrong with it");
+    expect(sim, "I11", guilty || locked, &name, &what);
     let violates = stored.as_ref().is_some_and(|(session, _)| {
         session.violations.iter().flat_map(|found| found.values()).any(|found| found.response == Response::Terminate)
     });
@@ -190,6 +202,13 @@ pub fn locks(sim: &Sim, id: AccountId) {
     drop(reference);
     expect(sim, "I5", enough, &name, "locked without so many violating sessions that were ended");
     expect(sim, "I5", counted, &name, "locked although its window was never full");
+}
+
+/// Whether nothing has held everything up for a while, in any account.
+pub fn is_calm(sim: &Sim) -> bool {
+    let (troubles, now) = (lock(&sim.troubles), sim.now());
+    let long_ago = |until: &Now| now > until.plus_ms(CALM_MS);
+    long_ago(&troubles.calm_since) && troubles.touched.values().all(long_ago)
 }
 
 /// What time must have brought.
@@ -257,6 +276,9 @@ fn alive(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool) {
     for key in alive.iter().filter(|key| fine(key.account)) {
         let Some(session) = lock(&sim.reference).session(key, now) else { continue };
         let patience_ms = sim.plan.reconcile_ms as i64 + CALM_MS;
+        if session.forgotten {
+            continue;
+        }
         if now > session.started.plus_ms(patience_ms) && now > lock(&sim.troubles).calm_since.plus_ms(patience_ms) {
             let name = Subject::Session(key.clone()).to_string();
             let known = lock(&sim.tables).rows.contains_key(&*name);

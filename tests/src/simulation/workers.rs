@@ -43,7 +43,7 @@ const STALLED_AFTER: Duration = Duration::from_hours(1);
 pub struct Slot {
     /// Its machine.
     pub host: Arc<SimHost>,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
     stop: CancellationToken,
     /// Counts sessions that were ended.
     pub tally: Arc<Tally>,
@@ -66,14 +66,16 @@ impl Slot {
             ended.note(format_args!("stops: {stopped:?}"));
             ended.die();
         });
-        Self { host, task, stop, tally, down_until: None, stands_until: None }
+        Self { host, task: Some(task), stop, tally, down_until: None, stands_until: None }
     }
 
     /// Everything of it is gone.
     pub async fn bury(&mut self) {
-        self.task.abort();
-        // It was killed, or has ended.
-        let _ = (&mut self.task).await;
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // It was killed, or has ended.
+            let _ = task.await;
+        }
     }
 
     /// It is asked to stop.
@@ -82,6 +84,7 @@ impl Slot {
     }
 
     /// Its next life.
+    #[must_use]
     pub fn next(&self, sim: &Arc<Sim>, judge: &Arc<Judge>) -> Self {
         Self::start(sim, judge, self.host.worker, self.host.life + 1)
     }

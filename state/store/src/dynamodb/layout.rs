@@ -12,7 +12,7 @@ use std::{
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use sessionwarden_machine::ids::Now;
 
-use crate::{Due, Item};
+use crate::{Due, Fence, Item};
 
 /// Attributes of both tables.
 pub(super) mod attribute {
@@ -28,8 +28,10 @@ pub(super) mod attribute {
     pub(crate) const BODY: &str = "body";
     /// The id of the write that made this revision. Text.
     pub(crate) const WRITE: &str = "write";
-    /// The highest fence that wrote the item; absent where none did. Number.
+    /// The fence under which a shard's owner last wrote the item; absent where none did. Number.
     pub(crate) const FENCE: &str = "fence";
+    /// That shard. Text.
+    pub(crate) const FENCE_SHARD: &str = "fence_shard";
     /// The key up to and with its first `#`, or all of it. Text, partition key of the index of kinds.
     pub(crate) const KIND: &str = "kind";
     /// `account#region`; absent where nothing is due. Text, partition key of the index of due items.
@@ -44,7 +46,9 @@ pub(super) mod attribute {
     pub(crate) const TTL: &str = "ttl";
 }
 
-use attribute::{BODY, DEPENDS, DUE_AT, DUE_PARTITION, EXPIRES, FENCE, KIND, PK, REV, SCHEMA, SK, TTL, WRITE};
+use attribute::{
+    BODY, DEPENDS, DUE_AT, DUE_PARTITION, EXPIRES, FENCE, FENCE_SHARD, KIND, PK, REV, SCHEMA, SK, TTL, WRITE,
+};
 
 /// The index of items that are due: sparse, keys only.
 pub(super) const DUE_INDEX: &str = "due";
@@ -86,7 +90,7 @@ pub(super) fn kind_of(key: &str) -> &str {
 pub(super) struct Met {
     pub(super) rev: u64,
     pub(super) write: String,
-    pub(super) fence: u64,
+    pub(super) fence: Option<Fence>,
     pub(super) depends: Vec<Arc<str>>,
 }
 
@@ -161,7 +165,10 @@ pub(super) fn read_met(row: &Row) -> Result<Met, String> {
     Ok(Met {
         rev: read_number(row, REV)?,
         write: read_text(row, WRITE)?.to_string(),
-        fence: read_optional_number(row, FENCE)?.unwrap_or(0),
+        fence: match read_optional_number(row, FENCE)? {
+            Some(number) => Some(Fence { shard: read_text(row, FENCE_SHARD)?, number }),
+            None => None,
+        },
         depends: read_depends(row)?,
     })
 }
@@ -213,14 +220,15 @@ impl Expressions {
         }
     }
 
-    /// Requires that no higher fence has written the row (I3).
-    pub(super) fn require_fence(&mut self, fence: u64) {
-        let (name, value) = (self.name(FENCE), self.value(FENCE, number(fence)));
-        self.require(&format!("(attribute_not_exists({name}) OR {name} <= {value})"));
+    /// Requires that no higher fence of the same shard was the last to write the row (I3).
+    pub(super) fn require_fence(&mut self, fence: &Fence) {
+        let (name, value) = (self.name(FENCE), self.value(FENCE, number(fence.number)));
+        let (shard, own) = (self.name(FENCE_SHARD), self.value(FENCE_SHARD, text(&*fence.shard)));
+        self.require(&format!("(attribute_not_exists({name}) OR {name} <= {value} OR {shard} <> {own})"));
     }
 
     /// Sets all attributes of `item`, at `rev`. A fence in the row stays where `fence` is `None`.
-    pub(super) fn set_item(&mut self, item: Item, rev: u64, write: &str, fence: Option<u64>) {
+    pub(super) fn set_item(&mut self, item: Item, rev: u64, write: &str, fence: Option<&Fence>) {
         let kind = kind_of(&item.key).to_owned();
         let (partition, at) =
             item.due.map_or((None, None), |due| (Some(text(&*due.partition)), Some(number(due.at.0))));
@@ -236,7 +244,8 @@ impl Expressions {
             (EXPIRES, item.expires.map(|at| number(at.0))),
             (TTL, item.expires.map(|at| number(at.0.div_euclid(1_000) + i64::from(at.0.rem_euclid(1_000) > 0)))),
         ];
-        self.update(attributes.into_iter().chain(fence.map(|fence| (FENCE, Some(number(fence))))));
+        let fence = fence.map(|fence| [(FENCE, Some(number(fence.number))), (FENCE_SHARD, Some(text(&*fence.shard)))]);
+        self.update(attributes.into_iter().chain(fence.into_iter().flatten()));
     }
 
     /// Sets these attributes, and removes those without a value.

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::{
 use futures_util::{StreamExt, stream};
 use sessionwarden_machine::ids::Now;
 
-use crate::{DueItem, Item, Saved, Store, StoreError, Write};
+use crate::{DueItem, Fence, Item, Saved, Store, StoreError, Write};
 
 mod expiry;
 mod failure;
@@ -84,7 +84,7 @@ pub struct Units {
 pub struct DynamoDb {
     client: Client,
     settings: Arc<DynamoDbSettings>,
-    fence: Option<u64>,
+    fence: Option<Fence>,
     /// Write ids are this, random for each process, and a count.
     origin: u64,
     writes: Arc<AtomicU64>,
@@ -117,10 +117,10 @@ impl DynamoDb {
     }
 
     /// The same store for the owner of a lease: every write carries `fence` and is refused with
-    /// [`StoreError::Fenced`] where a higher one has written the item (I3). `None` writes whatever the fence is, and
-    /// leaves it as it is.
+    /// [`StoreError::Fenced`] where a higher one of the same shard was the last to write the item (I3). `None` writes
+    /// whatever the fence is, and leaves it as it is.
     #[must_use]
-    pub fn with_fence(&self, fence: Option<u64>) -> Self {
+    pub fn with_fence(&self, fence: Option<Fence>) -> Self {
         Self { fence, ..self.clone() }
     }
 

@@ -18,7 +18,7 @@ use super::{
     layout::{self, Expressions, Met, Row, attribute, dependent_key, text},
     random,
 };
-use crate::{Item, Saved, StoreError, Write};
+use crate::{Fence, Item, Saved, StoreError, Write};
 
 /// How often a write is tried again that met a transaction of others, or another list of things than expected.
 const COLLISIONS_MAX: u32 = 8;
@@ -52,10 +52,10 @@ impl DynamoDb {
         for collisions in 0..COLLISIONS_MAX {
             let mut expressions = Expressions::default();
             expressions.require_revision(expected, &before);
-            if let Some(fence) = self.fence {
+            if let Some(fence) = &self.fence {
                 expressions.require_fence(fence);
             }
-            expressions.set_item(item.clone(), rev, &id, self.fence);
+            expressions.set_item(item.clone(), rev, &id, self.fence.as_ref());
             match self.attempt_write(&item, &before, expressions, &format!("{id}-{collisions}")).await? {
                 Attempt::Written => {
                     self.remember_list(&item.key, rev, item.depends);
@@ -71,7 +71,7 @@ impl DynamoDb {
                     if met.write == id {
                         return Ok(Saved::Saved { rev: met.rev });
                     }
-                    self.check_fence(&item.key, met.fence)?;
+                    self.check_fence(&item.key, met.fence.as_ref())?;
                     if met.rev != expected || met.depends == before {
                         return Ok(Saved::Conflict);
                     }
@@ -89,7 +89,7 @@ impl DynamoDb {
         for collisions in 0..COLLISIONS_MAX {
             let mut expressions = Expressions::default();
             expressions.require_revision(item.rev, &item.depends);
-            if let Some(fence) = self.fence {
+            if let Some(fence) = &self.fence {
                 expressions.require_fence(fence);
             }
             match self.attempt_remove(item, expressions, &format!("{id}-{collisions}")).await? {
@@ -141,10 +141,12 @@ impl DynamoDb {
         layout::read_met(row).map_err(|why| refused(&self.settings.state_table, format!("item {key}: {why}")))
     }
 
-    fn check_fence(&self, key: &str, found: u64) -> Result<(), StoreError> {
-        match self.fence {
-            Some(fence) if fence < found => Err(StoreError::Fenced { key: Arc::from(key), fence, found }),
-            Some(_) | None => Ok(()),
+    fn check_fence(&self, key: &str, found: Option<&Fence>) -> Result<(), StoreError> {
+        match (&self.fence, found) {
+            (Some(fence), Some(found)) if fence.is_behind(found) => {
+                Err(StoreError::Fenced { key: Arc::from(key), fence: fence.number, found: found.number })
+            }
+            (Some(_) | None, _) => Ok(()),
         }
     }
 

@@ -1,5 +1,5 @@
 use sessionwarden_store::{
-    DynamoDb, Saved, Store, StoreError, Write,
+    DynamoDb, Fence, Saved, Store, StoreError, Write,
     contract::{item, put},
 };
 
@@ -7,7 +7,8 @@ use super::servers::{fresh, in_process, local};
 
 /// I3: the worker whose lease was taken writes nothing, whether it would win the race for the revision or not.
 async fn a_stale_fence_writes_nothing(store: &DynamoDb) {
-    let (old, new) = (store.with_fence(Some(7)), store.with_fence(Some(8)));
+    let of = |shard: &str, number| store.with_fence(Some(Fence { shard: shard.into(), number }));
+    let (old, new) = (of("shard-1", 7), of("shard-1", 8));
     let write =
         |body: &str, things: &[&str], expected| vec![Write { item: item("s", body, None, things, None), expected }];
     assert_eq!(put(&old, item("s", "old", None, &[], None), 0).await, Saved::Saved { rev: 1 });
@@ -29,6 +30,9 @@ async fn a_stale_fence_writes_nothing(store: &DynamoDb) {
     assert_eq!(put(store, item("s", "recheck", None, &[], None), 4).await, Saved::Saved { rev: 5 });
     assert!(matches!(old.save(write("stale", &[], 5)).await, Err(StoreError::Fenced { .. })));
     assert_eq!(put(&new, item("s", "new", None, &[], Some(1)), 5).await, Saved::Saved { rev: 6 });
+    // Fences of two shards are not compared: both owners write, whichever is higher.
+    assert_eq!(put(&of("shard-2", 3), item("s", "other", None, &[], None), 6).await, Saved::Saved { rev: 7 });
+    assert_eq!(put(&new, item("s", "new", None, &[], Some(1)), 7).await, Saved::Saved { rev: 8 });
     // Nor does it delete.
     let later = sessionwarden_machine::ids::Now(9_999);
     assert_eq!(old.collect(later, 9).await.unwrap(), []);
