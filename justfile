@@ -25,7 +25,15 @@ demo *ARGS:
 
 # Renew docs/coverage.md from the requirement ids in tests
 coverage:
-    cargo run --quiet --locked -p sessionwarden-tests --bin coverage
+    cargo run --quiet --locked -p sessionwarden-tests --no-default-features --bin coverage
+
+# Simulate: many seeds, each twice, and what fails made small
+simulate *ARGS:
+    cargo run --release --locked -p sessionwarden-tests --bin simulate -- {{ ARGS }}
+
+# Prove that the simulation finds mistakes
+mutants *ARGS:
+    cargo run --release --locked -p sessionwarden-tests --features mutations --bin mutants -- {{ ARGS }}
 
 # Format all code
 fmt:

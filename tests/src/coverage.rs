@@ -19,7 +19,7 @@ pub const REQUIREMENTS_PATH: &str = "docs/requirements.toml";
 /// Where the page stands, from the root of the repository.
 pub const PAGE_PATH: &str = "docs/coverage.md";
 /// The command that renews the page.
-pub const RENEW_COMMAND: &str = "cargo run --locked -p sessionwarden-tests --bin coverage";
+pub const RENEW_COMMAND: &str = "cargo run --locked -p sessionwarden-tests --no-default-features --bin coverage";
 
 /// Which tests cite each id, and where it is only mentioned.
 #[derive(Debug, Default, PartialEq, Eq)]

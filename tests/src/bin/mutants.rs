@@ -80,6 +80,10 @@ fn find(args: &Args, mutation: Mutation) -> Option<(u64, String)> {
         choose(Some(mutation));
         let outcome = run(&plan, false);
         choose(None);
+        // What breaks without the mistake as well does not count.
+        if outcome.broken.is_some() && run(&plan, false).broken.is_some() {
+            return None;
+        }
         let (_, broken) = outcome.broken?;
         let subject = broken.subject.chars().take(60).collect::<String>();
         Some((seed + 1, format!("{}: {}: {}", broken.id, subject, broken.what)))

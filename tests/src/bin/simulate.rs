@@ -27,6 +27,7 @@ use sessionwarden_tests::simulation::{
 const TRACE_LINES_MAX: usize = 60;
 
 /// Simulate workers, their services and the organisation they watch, with faults.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Parser)]
 struct Args {
     /// Seeds, the last one not included.
@@ -174,7 +175,8 @@ fn run_all(args: &Args) -> Totals {
                     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.add(&outcome);
                     if let Some(failure) = failure {
-                        bar.println(format!("seed {seed}: {}: {}", failure.id, failure.what));
+                        // A bar that is not shown would keep it to itself.
+                        bar.suspend(|| eprintln!("seed {seed}: {}: {}", failure.id, failure.what));
                         totals.failures.push(failure);
                         stop.fetch_or(args.fail_fast, Ordering::Relaxed);
                     }
