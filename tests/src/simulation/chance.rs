@@ -133,6 +133,8 @@ faults! {
     StsExpired "sts-expired" 0.000_2 0.005;
     /// One account refuses everything for minutes; second.
     AccountDenied "account-denied" 0.000_5 0.004;
+    /// One account refuses all questions about its roles, for up to half an hour; second.
+    IamDenied "iam-denied" 0.000_3 0.003;
     /// One account answers nothing for minutes; second.
     AccountSlow "account-slow" 0.000_3 0.002;
     /// One region answers nothing for minutes; second.

@@ -13,7 +13,7 @@ use super::{
     chance::Fault,
     reference::{Must, SessionRight},
     sim::{Sim, lock},
-    watch::{right, session},
+    watch::{self, right, session},
 };
 
 /// What is late by so much is not at rest, in milliseconds.
@@ -93,6 +93,10 @@ pub fn compare(sim: &Sim, judge: &Arc<Judge>) {
     quiet(sim);
 }
 
+/// How long before its beginning and after its end an answer may have been given that a session's verdict rests on, in
+/// milliseconds.
+const KNOWN_MS: i64 = 30_000;
+
 /// What is wrong with one session.
 fn wrong_with(sim: &Sim, wanted: &SessionRight, stored: Option<&Session>, verdicts: &mut Verdicts) -> Option<String> {
     if wanted.forgotten {
@@ -119,7 +123,9 @@ fn wrong_with(sim: &Sim, wanted: &SessionRight, stored: Option<&Session>, verdic
     if !right {
         return Some(format!("a {:?} came out as {outcome}, not {:?}", wanted.kind, wanted.outcomes));
     }
-    if outcome == "compliant" && !shown {
+    let lived = [wanted.started.plus_ms(-KNOWN_MS), ended.plus_ms(KNOWN_MS)];
+    let told = shown && watch::is_role_shown(sim, session.key.account, &wanted.role, lived);
+    if outcome == "compliant" && !told {
         return Some("it is compliant, and no answer ever showed what it rests on (I11)".to_owned());
     }
     let found: BTreeSet<&str> = session.violations.iter().flat_map(|it| it.keys()).map(|control| &**control).collect();
@@ -156,6 +162,7 @@ fn wrong_with(sim: &Sim, wanted: &SessionRight, stored: Option<&Session>, verdic
 /// Faults that keep evidence from being seen.
 const BLINDING: &[Fault] = &[
     Fault::AccountDenied,
+    Fault::IamDenied,
     Fault::AccountSlow,
     Fault::CallFails,
     Fault::CallHangs,

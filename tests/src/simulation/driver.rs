@@ -189,6 +189,9 @@ impl<'a> Run<'a> {
         if let Some(drawn) = sim.happens(Fault::AccountDenied) {
             lock(&sim.troubles).denied.insert(one(drawn), lasts(drawn));
         }
+        if let Some(drawn) = sim.happens(Fault::IamDenied) {
+            lock(&sim.troubles).iam.insert(one(drawn), now.plus_ms(60_000 + (drawn % 1_740_000) as i64));
+        }
         if let Some(drawn) = sim.happens(Fault::AccountSlow) {
             lock(&sim.troubles).slow.insert(one(drawn), lasts(drawn));
         }
@@ -224,7 +227,7 @@ impl<'a> Run<'a> {
         let now = sim.now();
         {
             let mut troubles = lock(&sim.troubles);
-            (troubles.denied, troubles.slow) = Default::default();
+            (troubles.denied, troubles.slow, troubles.iam) = Default::default();
             (troubles.regions, troubles.full, troubles.feed) = Default::default();
             troubles.calm_since = now;
         }

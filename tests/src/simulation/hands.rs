@@ -7,7 +7,7 @@ use std::{
 };
 
 use sessionwarden::ports::{
-    CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, Sessions,
+    CallError, Documents, Identities, LockError, LogPlaces, Logs, Nodes, Organization, Repairs, RestoreError, Sessions,
 };
 use sessionwarden_machine::{
     effect::Lock,
@@ -216,8 +216,13 @@ impl Nodes for SimHands {
 impl Identities for SimHands {
     async fn identity(&self, account: AccountId, who: &Who) -> Answer<Identity> {
         self.reach(Some(account), None).await?;
-        let identity = self.sim().organization.identity(account, who).await?;
         let now = self.sim().now();
+        if lock(&self.sim().troubles).iam.get(&account).is_some_and(|until| now < *until) {
+            self.sim().touch(account, now.plus_ms(TOUCHED_MS));
+            return Err(CallError::Denied);
+        }
+        let identity = self.sim().organization.identity(account, who).await?;
+        watch::shown_role(self.sim(), account, who);
         let mut roles = lock(&self.roles);
         let known = roles.entry((account, who.clone())).or_insert_with(|| (None, now, identity.clone()));
         if known.2 != identity {
@@ -269,9 +274,17 @@ impl Logs for SimHands {
 }
 
 impl Repairs for SimHands {
-    async fn restore(&self, account: AccountId, region: &str, restore: Restore, thing: &str) -> Answer<()> {
+    async fn restore(
+        &self,
+        account: AccountId,
+        region: &str,
+        restore: Restore,
+        thing: &str,
+        parts: &BTreeSet<&'static str>,
+        act: bool,
+    ) -> Result<Vec<Arc<str>>, RestoreError> {
         self.reach(Some(account), Some(region)).await?;
-        self.sim().organization.restore(account, region, restore, thing).await
+        self.sim().organization.restore(account, region, restore, thing, parts, act).await
     }
 }
 

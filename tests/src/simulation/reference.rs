@@ -168,7 +168,8 @@ pub struct SessionRight {
     pub forgotten: bool,
     /// How it may come out.
     pub outcomes: BTreeSet<&'static str>,
-    role: Arc<str>,
+    /// The role behind its node.
+    pub role: Arc<str>,
     stubborn: bool,
     locked: bool,
 }

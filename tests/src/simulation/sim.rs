@@ -69,6 +69,8 @@ pub struct Sim {
 pub struct Troubles {
     /// Accounts that refuse everything.
     pub denied: BTreeMap<AccountId, Now>,
+    /// Accounts that refuse questions about their roles.
+    pub iam: BTreeMap<AccountId, Now>,
     /// Accounts that answer nothing.
     pub slow: BTreeMap<AccountId, Now>,
     /// Regions that answer nothing.

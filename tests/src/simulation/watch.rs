@@ -17,6 +17,7 @@ use sessionwarden_machine::{
     effect::Response,
     ids::{AccountId, Now, SessionKey, Subject},
     invariants::Broken,
+    posture::Who,
     session::{Life, Session},
 };
 use sessionwarden_store::{Fence, Item};
@@ -45,6 +46,8 @@ pub struct Watch {
     pub broken: Vec<(Now, Broken)>,
     /// Sessions that some answer showed alive.
     pub shown_alive: BTreeSet<SessionKey>,
+    /// When some answer told of a role, in order.
+    pub shown_roles: BTreeMap<(AccountId, Arc<str>), Vec<Now>>,
     /// How often each promise was checked here.
     pub checks: BTreeMap<&'static str, u64>,
     attached: BTreeMap<AccountId, Now>,
@@ -150,6 +153,20 @@ pub fn shown(sim: &Sim, lives: &BTreeMap<SessionKey, Life>) {
             watch.shown_alive.insert(key.clone());
         }
     }
+}
+
+/// A role is told of.
+pub fn shown_role(sim: &Sim, account: AccountId, who: &Who) {
+    if let Who::Role(role) = who {
+        lock(&sim.watch).shown_roles.entry((account, Arc::clone(role))).or_default().push(sim.now());
+    }
+}
+
+/// Whether some answer told of a role within this time.
+pub fn is_role_shown(sim: &Sim, account: AccountId, role: &Arc<str>, [since, until]: [Now; 2]) -> bool {
+    let watch = lock(&sim.watch);
+    let times = watch.shown_roles.get(&(account, Arc::clone(role))).map(Vec::as_slice).unwrap_or_default();
+    times.get(times.partition_point(|at| *at < since)).is_some_and(|at| *at <= until)
 }
 
 /// Whether an account's sessions are ended because it is locked, or was a moment ago.

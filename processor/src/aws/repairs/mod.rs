@@ -86,7 +86,8 @@ impl Repairs for AwsOrganization {
         if unsaid.is_empty() {
             return Ok(changes);
         }
-        let done = if act && !changes.is_empty() { format!("; put back: {}", changes.join(", ")) } else { String::new() };
+        let done =
+            if act && !changes.is_empty() { format!("; put back: {}", changes.join(", ")) } else { String::new() };
         Err(hopeless(format!("what it is to be is written nowhere: {}{done}", unsaid.join(", "))))
     }
 }
