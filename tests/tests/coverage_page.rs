@@ -48,7 +48,10 @@ fn a_stale_page_fails_the_check_until_it_is_renewed() {
     let stale = coverage(root, &["--check"]);
     assert_eq!(stale.status.code(), Some(1));
     let message = stderr(&stale);
-    assert!(message.contains("cargo run --locked -p sessionwarden-tests --bin coverage"), "{message}");
+    assert!(
+        message.contains("cargo run --locked -p sessionwarden-tests --no-default-features --bin coverage"),
+        "{message}"
+    );
     assert!(coverage(root, &[]).status.success());
     assert!(coverage(root, &["--check"]).status.success());
 }

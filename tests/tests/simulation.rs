@@ -40,16 +40,23 @@ fn promises_are_checked_and_nothing_goes_wrong_without_faults() {
     }
 }
 
-/// A fault that never happens is a defect of the simulation.
+/// A fault that never happens is a defect of the simulation. Some need others: nothing is parked where nothing is poison.
+/// With all of them at their highest rates only their happening is looked at. What others keep from happening (no change of
+/// the organisation is answered where none is made) happens alone.
 #[test]
 fn each_fault_happens() {
-    for fault in Fault::ALL {
-        let happens = (0..12).any(|seed| {
-            let mut plan = plan(seed, 0.4, Some(&[*fault]));
-            plan.rates.insert(*fault, fault.rates().1);
-            let outcome = sound(&plan);
-            outcome.faults().contains_key(fault)
-        });
-        assert!(happens, "{} never happens", fault.name());
+    let mut missing: BTreeSet<Fault> = Fault::ALL.iter().copied().collect();
+    for seed in 0..16 {
+        let mut plan = plan(seed, if seed % 2 == 0 { 0.2 } else { 0.5 }, None);
+        let alone = missing.iter().copied().collect::<Vec<_>>();
+        let faults = if seed % 2 == 0 { Fault::ALL } else { &alone };
+        plan.rates = faults.iter().map(|fault| (*fault, fault.rates().1)).collect();
+        let happened = run(&plan, false).faults();
+        missing.retain(|fault| !happened.contains_key(fault));
+        if missing.is_empty() {
+            return;
+        }
     }
+    let missing: Vec<&str> = missing.iter().map(|fault| fault.name()).collect();
+    panic!("these never happen: {missing:?}");
 }

@@ -89,7 +89,7 @@ pub fn made(mutation: Mutation) -> bool {
 
 /// Whether this mistake is made: none is.
 #[cfg(not(feature = "mutations"))]
-#[inline(always)]
+#[inline]
 pub const fn made(_: Mutation) -> bool {
     false
 }
