@@ -165,9 +165,12 @@ pub(super) fn read_met(row: &Row) -> Result<Met, String> {
     Ok(Met {
         rev: read_number(row, REV)?,
         write: read_text(row, WRITE)?.to_string(),
+        // Rows of before shards were kept beside fences have no shard: their fences bind nobody.
         fence: match read_optional_number(row, FENCE)? {
-            Some(number) => Some(Fence { shard: read_text(row, FENCE_SHARD)?, number }),
-            None => None,
+            Some(number) if row.contains_key(FENCE_SHARD) => {
+                Some(Fence { shard: read_text(row, FENCE_SHARD)?, number })
+            }
+            Some(_) | None => None,
         },
         depends: read_depends(row)?,
     })
@@ -275,4 +278,19 @@ pub(super) fn changes<'a>(before: &'a [Arc<str>], after: &'a [Arc<str>]) -> (Vec
     let set = |things: &'a [Arc<str>]| things.iter().map(|thing| &**thing).collect::<BTreeSet<&str>>();
     let (before, after) = (set(before), set(after));
     (after.difference(&before).copied().collect(), before.difference(&after).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // I3: a row that an earlier version has written can be read, and its fence keeps nobody from writing.
+    #[test]
+    fn a_fence_without_a_shard_binds_nobody() {
+        let mut row =
+            Row::from([(REV.to_owned(), number(3)), (WRITE.to_owned(), text("w")), (FENCE.to_owned(), number(7))]);
+        assert_eq!(read_met(&row).unwrap().fence, None);
+        row.insert(FENCE_SHARD.to_owned(), text("shard-1"));
+        assert_eq!(read_met(&row).unwrap().fence, Some(Fence { shard: "shard-1".into(), number: 7 }));
+    }
 }
