@@ -16,17 +16,16 @@ use sessionwarden_machine::{
     ids::{EffectId, Now, Subject},
     incident::{Incident, IncidentInput},
     mutation::{Mutation, made},
-    posture::Memory,
     recheck::Schedule,
     register::{Register, RegisterInput},
-    session::{Input, Phase, Rules, Session},
+    session::{Input, Phase, Rules, Session, Verdict},
     settings::Settings,
 };
 use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
 use tracing::Instrument;
 
 use crate::{
-    effects::{Reports, WriteError},
+    effects::{Reports, SharedMemory, WriteError},
     metrics::Metrics,
     outbound::Outlets,
     ports::Hands,
@@ -94,13 +93,36 @@ pub enum State {
     Register(Box<Register>),
 }
 
+/// An item with the state that it holds.
+pub(crate) struct Known {
+    item: Item,
+    state: State,
+}
+
+impl Known {
+    fn of(subject: &Subject, item: Item) -> Result<Self, HandleError> {
+        Ok(Self { state: read(subject, &item)?, item })
+    }
+}
+
 /// What one step of one subject came to.
 struct Stepped {
     before: Option<State>,
     state: State,
+    /// What the policy says of a session.
+    verdict: Option<Verdict>,
     effects: Vec<Effect>,
     item: Item,
     changed: bool,
+}
+
+/// What follows from a state.
+#[derive(Default)]
+struct Follows {
+    verdict: Option<Verdict>,
+    effects: Vec<Effect>,
+    due: Option<Now>,
+    depends: Vec<Arc<str>>,
 }
 
 /// When effects that call somebody are performed.
@@ -121,7 +143,7 @@ pub struct Handler<S, H> {
     pub(crate) settings: Settings,
     pub(crate) verdicts: Verdicts,
     /// Parsed policies, and checks that were made of them.
-    pub(crate) posture: Memory,
+    pub(crate) posture: SharedMemory,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
     pub(crate) board: SharedBoard,
@@ -135,8 +157,8 @@ pub struct Handler<S, H> {
     pub(crate) accounts_in_organization: usize,
     /// The regions in which sessions can run, as the organisation last said.
     pub(crate) regions: Vec<Arc<str>>,
-    /// Items as they were read or written last, until what is being handled is over: a lost race drops its item.
-    read: BTreeMap<Arc<str>, Option<Item>>,
+    /// What was read or written last, until what is being handled is over: a lost race drops its item.
+    pub(crate) read: Read,
     /// Live sessions due within this time are looked at with those that are due now, in milliseconds.
     pub(crate) early_ms: i64,
     /// When to look again at what is being handled; timers are set when that is over.
@@ -164,7 +186,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             hands,
             settings,
             verdicts,
-            posture: Memory::default(),
+            posture: SharedMemory::default(),
             reports,
             metrics,
             board,
@@ -239,21 +261,23 @@ impl<S: Store, H: Hands> Handler<S, H> {
             .into_iter();
             let mut lost = Vec::new();
             for (subject, step) in stepped {
+                let mut saved_as = None;
                 match step.changed.then(|| saved.next()).flatten() {
                     Some(Saved::Conflict) if made(Mutation::LostRaceForgotten) => continue,
                     Some(Saved::Conflict) => {
                         lost.push(subject);
                         continue;
                     }
-                    Some(Saved::Saved { rev }) => {
-                        let item = Item { rev, ..step.item.clone() };
-                        self.read.insert(Arc::clone(&item.key), Some(item));
-                    }
+                    Some(Saved::Saved { rev }) => saved_as = Some(rev),
                     None => {}
                 }
                 // What is kept no more, and stays so, is not shown.
                 if step.changed || step.before.is_some() {
                     self.settle(&subject, &step, now);
+                }
+                if let Some(rev) = saved_as {
+                    let item = Item { rev, ..step.item };
+                    self.read.insert(Arc::clone(&item.key), Some(Known { item, state: step.state }));
                 }
                 wanted.push((subject, step.effects));
             }
@@ -268,33 +292,31 @@ impl<S: Store, H: Hands> Handler<S, H> {
 
     async fn step(&mut self, subject: &Subject, news: &[News], now: Now) -> Result<Stepped, HandleError> {
         let key: Arc<str> = subject.to_string().into();
-        let stored = match self.read.remove(&key) {
+        let known = match self.read.remove(&key) {
             Some(read) => read,
-            None => self.store.load(&key).await?,
+            None => self.store.load(&key).await?.map(|item| Known::of(subject, item)).transpose()?,
         };
-        let before = match &stored {
-            Some(item) => Some(read(subject, item)?),
-            None => None,
-        };
+        let (stored, before) = known.map(|known| (known.item, known.state)).unzip();
         let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
-        let (effects, due, depends) = match &mut state {
+        let follows = match &mut state {
             State::Session(session) => self.step_session(session, news, now),
             State::Account(account) => self.step_account(account, news, now),
             State::Incident(incident) => {
                 let inputs = news.iter().filter_map(incident_input);
                 let effects = Incident::step_all(incident, inputs, now, &self.settings);
                 let due = incident.as_ref().and_then(|incident| incident.due_at(now, &self.settings));
-                (effects, due, Vec::new())
+                Follows { effects, due, ..Follows::default() }
             }
             State::Register(register) => {
                 let inputs = news.iter().filter_map(register_input);
                 let effects = register.step_all(inputs, now, &self.settings, self.accounts_in_organization);
-                (effects, register.due_at(&self.settings), Vec::new())
+                Follows { effects, due: register.due_at(&self.settings), ..Follows::default() }
             }
         };
         // Nothing is made of what is kept no more by the passing of time.
         let gone = stored.is_none() && !news.iter().any(tells);
-        let (effects, due, depends) = if gone { (Vec::new(), None, Vec::new()) } else { (effects, due, depends) };
+        let Follows { verdict, effects, due, depends } =
+            if gone { Follows { verdict: follows.verdict, ..Follows::default() } } else { follows };
         // What is not yet done is due: whoever finds it after a crash does it.
         let undone = effects
             .iter()
@@ -319,15 +341,10 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
             None => !gone && !matches!(state, State::Incident(None)),
         };
-        Ok(Stepped { before, state, effects, item, changed })
+        Ok(Stepped { before, state, verdict, effects, item, changed })
     }
 
-    fn step_session(
-        &mut self,
-        session: &mut Session,
-        news: &[News],
-        now: Now,
-    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>) {
+    fn step_session(&mut self, session: &mut Session, news: &[News], now: Now) -> Follows {
         for one in news {
             match one {
                 News::Session(input) => session.absorb(input.clone(), now),
@@ -342,42 +359,41 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let closed = matches!(session.phase(&verdict, &self.settings), Phase::Closed(_));
         let depends = session.seen.iter().filter(|_| !closed).flat_map(|seen| &seen.depends);
         let depends = depends.map(|thing| Arc::from(thing.to_string())).collect();
-        (effects, due, depends)
+        Follows { verdict: Some(verdict), effects, due, depends }
     }
 
-    fn step_account(
-        &mut self,
-        account: &mut Account,
-        news: &[News],
-        now: Now,
-    ) -> (Vec<Effect>, Option<Now>, Vec<Arc<str>>) {
+    fn step_account(&mut self, account: &mut Account, news: &[News], now: Now) -> Follows {
         let inputs = news.iter().filter_map(|one| match one {
             News::Account(input) => Some(input.clone()),
             News::Done(effects) => Some(AccountInput::Done(effects.clone())),
             News::Wake | News::Session(_) | News::Incident(_) | News::Register(_) => None,
         });
         let effects = account.step_all(inputs, now, &self.settings);
-        (effects, account.due_at(now, &self.settings), Vec::new())
+        Follows { effects, due: account.due_at(now, &self.settings), ..Follows::default() }
     }
 
     /// A subject's state as it is stored.
     pub async fn load(&self, subject: &Subject) -> Result<Option<State>, HandleError> {
         let key = subject.to_string();
-        let item = match self.read.get(&*key) {
-            Some(read) => read.clone(),
-            None => self.store.load(&key).await?,
-        };
-        Ok(item.map(|item| read(subject, &item)).transpose()?)
+        Ok(match self.read.get(&*key) {
+            Some(read) => read.as_ref().map(|known| known.state.clone()),
+            None => self.store.load(&key).await?.map(|item| read(subject, &item)).transpose()?,
+        })
     }
 
     /// Reads side by side what is about to be stepped.
     pub(crate) async fn read_ahead(&mut self, subjects: impl Iterator<Item = &Subject>) -> Result<(), HandleError> {
-        let keys = subjects.map(|subject| Arc::from(subject.to_string()));
-        let missing: Vec<Arc<str>> = keys.filter(|key| !self.read.contains_key(key)).collect();
+        let keys = subjects.map(|subject| (Arc::<str>::from(subject.to_string()), subject));
+        let (missing, subjects): (Vec<Arc<str>>, Vec<&Subject>) =
+            keys.filter(|(key, _)| !self.read.contains_key(key)).unzip();
         let store = &self.store;
-        let read = stream::iter(missing).map(async |key| Ok((Arc::clone(&key), store.load(&key).await?)));
-        let read: Vec<_> =
-            read.buffered(READS_AT_ONCE_MAX).try_collect::<Vec<_>>().await.map_err(HandleError::Store)?;
+        let items = stream::iter(missing).map(async |key| Ok((Arc::clone(&key), store.load(&key).await?)));
+        let items: Vec<_> =
+            items.buffered(READS_AT_ONCE_MAX).try_collect::<Vec<_>>().await.map_err(HandleError::Store)?;
+        let known = |((key, item), subject): ((Arc<str>, Option<Item>), &Subject)| {
+            Ok((key, item.map(|item| Known::of(subject, item)).transpose()?))
+        };
+        let read = items.into_iter().zip(subjects).map(known).collect::<Result<Vec<_>, HandleError>>()?;
         self.read.extend(read);
         Ok(())
     }
@@ -385,6 +401,17 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// Forgets what was read: the next look reads anew.
     pub(crate) fn forget_read(&mut self) {
         self.read.clear();
+    }
+}
+
+/// What was read or written last, by key; `None` for what the store does not hold.
+pub(crate) type Read = BTreeMap<Arc<str>, Option<Known>>;
+
+/// A session among what was read.
+pub(crate) fn session_read<'a>(read: &'a Read, subject: &Subject) -> Option<&'a Session> {
+    match &read.get(&*subject.to_string())?.as_ref()?.state {
+        State::Session(session) => Some(session),
+        State::Account(_) | State::Incident(_) | State::Register(_) => None,
     }
 }
 

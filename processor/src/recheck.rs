@@ -15,7 +15,7 @@ use sessionwarden_store::Store;
 use crate::{
     effects::{Question, Survey, gather, limit_of, within},
     forgotten::forgotten,
-    handle::{HandleError, Handler, Inbox, News, State},
+    handle::{HandleError, Handler, Inbox, News, State, session_read},
     ports::Hands,
 };
 
@@ -103,7 +103,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let mut questions: BTreeMap<SessionKey, Question> = BTreeMap::new();
         for subject in subjects {
             let question = match (&subject, &self.hands) {
-                (Subject::Session(_), Some(_)) => self.question(&subject, now).await?,
+                (Subject::Session(_), Some(_)) => self.question(&subject, now),
                 (Subject::Session(_) | Subject::Account(_) | Subject::Incident(_) | Subject::Register, _) => None,
             };
             if let (Some(question), Subject::Session(key)) = (question, &subject) {
@@ -129,20 +129,19 @@ impl<S: Store, H: Hands> Handler<S, H> {
             return Vec::new();
         };
         let wanted: Vec<EvidenceKind> = self.verdicts.judge().evidence().collect();
-        gather(hands, &self.settings, &wanted, &mut self.posture, questions, now).await
+        gather(hands, &self.settings, &wanted, &self.posture, questions, now).await
     }
 
     /// What a due session needs to know; nothing where its time has not come after all.
-    async fn question(&mut self, subject: &Subject, now: Now) -> Result<Option<Question>, HandleError> {
-        let Some(State::Session(session)) = self.load(subject).await? else {
-            return Ok(None);
-        };
-        let verdict = session.verdict(&mut Rules { verdicts: &mut self.verdicts, settings: &self.settings });
+    fn question(&mut self, subject: &Subject, now: Now) -> Option<Question> {
+        let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
+        let session = session_read(&self.read, subject)?;
+        let verdict = session.verdict(&mut rules);
         let (question, until) = match session.phase(&verdict, &self.settings) {
             Phase::Observed | Phase::Live | Phase::Terminating => (Question::Life, now.plus_ms(self.early_ms)),
             Phase::AwaitingLog | Phase::Closed(_) => (Question::Log(session.ended_at()), now),
         };
-        Ok(session.due_at(&verdict, &self.settings).filter(|due| *due <= until).map(|_| question))
+        session.due_at(&verdict, &self.settings).filter(|due| *due <= until).map(|_| question)
     }
 
     /// The sessions that rest on `thing`: all of them are due now (R-W17).

@@ -20,10 +20,9 @@ use crate::{
     config::{Aws, Config, MetricNaming, StreamStart, scp_settings_of, settings_of},
     console::{Health, Status},
     control::{self, ControlReply, ControlRequest},
-    effects::Reports,
+    effects::{Reports, SharedMemory},
     feed::FeedFile,
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
-    handle::{Calls, Handler},
     metrics::Metrics,
     outbound::{
         CloudWatch, Counts, Deliver, DeskLimits, Destination, EventBus, Line, MetricNames, Notifier, Outlets,
@@ -85,6 +84,7 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         board: around.board,
         outlets,
         regions: Regions::default(),
+        memory: SharedMemory::default(),
     });
     let rechecks = Rechecks::new(Arc::clone(&crew), queue, GRAIN_MS);
     let parked = services.parked;
@@ -136,11 +136,7 @@ pub(super) async fn answer(config: &Config, request: ControlRequest) -> Result<C
     let (metrics, now) = (Metrics::new().map_err(Failure::failed)?, crate::run::now());
     let settings = settings(config);
     let board = SharedBoard::new(Board::new(now, &settings, "", metrics.clone()));
-    let hands = None::<Arc<AwsOrganization>>;
-    let mut handler = Handler::new(store, hands, settings, verdicts, Reports::elsewhere(), metrics, board);
-    // There is an organisation, though this process does not call it.
-    handler.settings.organization = true;
-    (handler.calls, handler.organizes) = (Calls::Later, false);
+    let mut handler = control::desk::<_, Arc<AwsOrganization>>(store, settings, verdicts, metrics, board);
     Box::pin(control::answer(&mut handler, request, who.into(), now)).await.map_err(Failure::failed)
 }
 

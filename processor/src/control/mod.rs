@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sessionwarden_machine::{
     account::{Account, AccountInput, Act, EpisodePhase},
+    compliance::Verdicts,
     effect::{Order, Response},
     ids::{Now, Subject},
     incident::{Incident, IncidentInput, IncidentPhase},
@@ -24,8 +25,11 @@ use sessionwarden_store::Store;
 pub use socket::{Asked, ControlError, ControlSocket, ask};
 
 use crate::{
-    handle::{HandleError, Handler, Inbox, News, State},
+    effects::Reports,
+    handle::{Calls, HandleError, Handler, Inbox, News, State},
+    metrics::Metrics,
     ports::Hands,
+    run::SharedBoard,
 };
 
 /// How many keys one query of the store returns at the most.
@@ -87,6 +91,22 @@ impl AccountView {
         let until = episode.ends_at(&settings.quarantine).filter(|_| episode.holds());
         Some(Self { account, phase, until })
     }
+}
+
+/// A handler for one order, on a machine that only writes what was ordered: what follows is done by the workers, who share
+/// the state.
+pub fn desk<S: Store, H: Hands>(
+    store: S,
+    settings: Settings,
+    verdicts: Verdicts,
+    metrics: Metrics,
+    board: SharedBoard,
+) -> Handler<S, H> {
+    let mut handler = Handler::new(store, None, settings, verdicts, Reports::elsewhere(), metrics, board);
+    // There is an organisation, though this process does not call it.
+    handler.settings.organization = true;
+    (handler.calls, handler.organizes) = (Calls::Later, false);
+    handler
 }
 
 /// Answers a question, or does what is ordered by `who`.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::future::join_all;
@@ -23,6 +23,17 @@ use tracing::Instrument;
 
 use super::{Survey, limit_of};
 use crate::ports::Hands;
+
+/// What was read and checked before, shared by the handlers of a process.
+#[derive(Clone, Debug, Default)]
+pub struct SharedMemory(Arc<Mutex<Memory>>);
+
+impl SharedMemory {
+    /// For a moment: never across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What a session needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,17 +76,17 @@ pub async fn gather<H: Hands>(
     hands: &H,
     settings: &Settings,
     wanted: &[EvidenceKind],
-    memory: &mut Memory,
+    memory: &SharedMemory,
     questions: &BTreeMap<SessionKey, Question>,
     now: Now,
 ) -> Vec<(SessionKey, Gathered)> {
-    let round = Round { survey: Survey::new(hands, limit_of(settings)), settings, wanted };
+    let round = Round { survey: Survey::new(hands, limit_of(settings)), settings, wanted, memory };
     let asked = rounds(questions.keys().cloned()).into_iter().map(|(place, keys)| {
         let span = tracing::info_span!("gather", account = %place.0, region = %place.1);
         round.of_place(place, keys, questions).instrument(span)
     });
     let told = join_all(asked).await.into_iter().flatten();
-    told.map(|told| conclude(told, settings, wanted, memory, now)).collect()
+    told.map(|told| conclude(told, settings, wanted, &mut memory.lock(), now)).collect()
 }
 
 /// The core's judgement of what was told about one session.
@@ -106,7 +117,8 @@ fn conclude(
             cluster: posture.cluster.as_ref(),
             stream: posture.stream.as_ref(),
         };
-        let (evidence, opens, depends) = (assess(&facts, wanted, memory), session_type(&facts), rests_on(&facts));
+        let (evidence, opens, depends) =
+            (assess(&facts, wanted, memory), session_type(&facts, memory), rests_on(&facts, memory));
         (gathered.evidence, gathered.session_type, gathered.depends) = (evidence, opens, depends);
     }
     (told.key, gathered)
@@ -116,6 +128,7 @@ struct Round<'a, H> {
     survey: Survey<'a, H>,
     settings: &'a Settings,
     wanted: &'a [EvidenceKind],
+    memory: &'a SharedMemory,
 }
 
 /// The answer about one of several nodes.
@@ -187,7 +200,7 @@ impl<H: Hands> Round<'_, H> {
         let network = known.and_then(|node| node.network.clone());
         let preferences = survey.document(account, region, &PREFERENCES.into()).await;
         let document = (!is_known_document(&described.document)).then(|| Arc::clone(&described.document));
-        let places = places(self.settings, &preferences, key);
+        let places = places(self.settings, &preferences, key, &mut self.memory.lock());
         let caller = who(&described.owner).filter(|_| self.asks_for_callers());
         let cluster = cluster_of(&described.target);
 
@@ -254,7 +267,7 @@ impl<H: Hands> Round<'_, H> {
 
     async fn of_ended(&self, key: SessionKey, ended_at: Option<EventTime>) -> Told {
         let preferences = self.survey.document(key.account, &key.region, &PREFERENCES.into()).await;
-        let places = places(self.settings, &preferences, &key);
+        let places = places(self.settings, &preferences, &key, &mut self.memory.lock());
         let object = self.object(&key, &places, ended_at).await;
         let stream = self.stream(&key, &places).await.map(|stream| {
             let group = places.log_group.as_deref().unwrap_or_default();

@@ -12,7 +12,7 @@ use sessionwarden_store::Fence;
 
 use super::SharedStore;
 use crate::{
-    effects::Reports,
+    effects::{Reports, SharedMemory},
     handle::{Calls, Handler},
     metrics::Metrics,
     outbound::Outlets,
@@ -43,6 +43,8 @@ pub struct Crew<S, H> {
     pub outlets: Outlets,
     /// The regions in which sessions can run, once the organisation has said so.
     pub regions: Regions,
+    /// What was read and checked before.
+    pub memory: SharedMemory,
 }
 
 /// The regions in which sessions can run, and the number of accounts, as the organisation last said.
@@ -86,6 +88,7 @@ impl<S: SharedStore, H: Hands> Crew<S, H> {
         handler.calls = calls;
         handler.early_ms = self.settings.recheck_ms / 3;
         handler.regions = self.regions.get();
+        handler.posture = self.memory.clone();
         handler
     }
 }

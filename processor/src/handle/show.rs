@@ -16,23 +16,21 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// After a save: timers, the board, the invariants.
     pub(super) fn settle(&mut self, subject: &Subject, step: &Stepped, now: Now) {
         self.dues.insert(subject.clone(), step.item.due.as_ref().map(|due| due.at));
-        self.show(step.before.as_ref(), &step.state, now);
+        self.show(step.before.as_ref(), &step.state, step.verdict.as_ref(), now);
         if let (None, State::Session(session)) = (&step.before, &step.state)
             && session.born_at().is_some()
             && session.seen.is_none()
         {
             self.metrics.sessions_announced(1);
         }
-        let broken = match &step.state {
-            State::Session(session) => {
-                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
-                let verdict = session.verdict(&mut rules);
+        let broken = match (&step.state, &step.verdict) {
+            (State::Session(session), Some(verdict)) => {
                 let due = step.item.due.as_ref().map(|due| due.at);
-                check_session(session, &verdict, due, now, &self.settings)
+                check_session(session, verdict, due, now, &self.settings)
             }
-            State::Account(account) => check_account(account, &self.settings),
-            State::Register(register) => check_register(register, &self.settings),
-            State::Incident(_) => Vec::new(),
+            (State::Account(account), _) => check_account(account, &self.settings),
+            (State::Register(register), _) => check_register(register, &self.settings),
+            (State::Session(_) | State::Incident(_), _) => Vec::new(),
         };
         for one in broken {
             tracing::error!(invariant = one.id, subject = one.subject, "{}", one.what);
@@ -44,22 +42,27 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// Takes a state that is found in the store into the board.
     pub(crate) fn remember(&mut self, state: &State, now: Now) {
         self.board.lock().found(state);
-        self.show(None, state, now);
+        let verdict = match state {
+            State::Session(session) => {
+                Some(session.verdict(&mut Rules { verdicts: &mut self.verdicts, settings: &self.settings }))
+            }
+            State::Account(_) | State::Incident(_) | State::Register(_) => None,
+        };
+        self.show(None, state, verdict.as_ref(), now);
     }
 
     /// Takes the change of a state into the board.
-    fn show(&mut self, before: Option<&State>, state: &State, now: Now) {
+    fn show(&mut self, before: Option<&State>, state: &State, verdict: Option<&Verdict>, now: Now) {
         match state {
             State::Session(session) => {
-                let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
-                let verdict = session.verdict(&mut rules);
+                let Some(verdict) = verdict else { return };
                 let before = match before {
                     Some(State::Session(before)) => Some(&**before),
                     Some(State::Account(_) | State::Incident(_) | State::Register(_)) | None => None,
                 };
-                self.board.lock().session(before, session, &verdict, &self.settings);
+                self.board.lock().session(before, session, verdict, &self.settings);
                 if !self.settings.organization {
-                    self.tell_not_evaluated(&verdict, now);
+                    self.tell_not_evaluated(verdict, now);
                 }
             }
             State::Account(account) => {

@@ -5,25 +5,24 @@ use std::{collections::BTreeMap, sync::Arc};
 use sessionwarden_machine::{
     compliance::{EvidenceKind, Judge},
     ids::{EventTime, Now, SessionKey},
-    posture::Memory,
     session::{Described, Input, Life, Session},
     settings::Settings,
 };
 
 use crate::{
-    effects::{Question, gather},
+    effects::{Question, SharedMemory, gather},
     snapshot::Snapshot,
 };
 
 /// A snapshot with what was concluded from it already.
 pub(super) struct Past<'s> {
     snapshot: &'s Snapshot,
-    memory: Memory,
+    memory: SharedMemory,
 }
 
 impl<'s> Past<'s> {
     pub(super) fn new(snapshot: &'s Snapshot) -> Self {
-        Self { snapshot, memory: Memory::default() }
+        Self { snapshot, memory: SharedMemory::default() }
     }
 
     /// Adds to each session whose opening is known the evidence that the snapshot gives, as of the session's beginning.
@@ -41,7 +40,7 @@ impl<'s> Past<'s> {
         let questions = lives.keys().map(|key| (key.clone(), Question::Life)).collect();
         let hands = self.snapshot.with(lives);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let gathered = gather(&hands, settings, &wanted, &mut self.memory, &questions, Now(0));
+        let gathered = gather(&hands, settings, &wanted, &self.memory, &questions, Now(0));
         let mut gathered: BTreeMap<SessionKey, _> = runtime.block_on(gathered).into_iter().collect();
         let taken = self.snapshot.taken();
         let taken = taken.map_or_else(|| "snapshot".to_owned(), |taken| format!("snapshot of {taken}"));

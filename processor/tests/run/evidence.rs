@@ -7,7 +7,7 @@ use std::{
 };
 
 use sessionwarden::{
-    effects::{Question, gather},
+    effects::{Question, SharedMemory, gather},
     local::LocalOrganization,
 };
 use sessionwarden_machine::{
@@ -191,11 +191,13 @@ async fn ten_thousand_sessions_of_one_role_cost_one_round_of_questions() {
     assert_eq!(writable.count(), SESSIONS);
 
     let questions = keys.into_iter().map(|key| (key, Question::Life)).collect();
-    let (settings, mut memory) = (settings(&scene.hands.inner), posture::Memory::default());
+    let (settings, memory) = (settings(&scene.hands.inner), SharedMemory::default());
     let wanted = [EvidenceKind::LogWritable];
-    let gathered = gather(&scene.hands, &settings, &wanted, &mut memory, &questions, START).await;
+    let gathered = gather(&scene.hands, &settings, &wanted, &memory, &questions, START).await;
     assert_eq!(gathered.len(), SESSIONS);
+    let memory = memory.lock();
     assert_eq!((memory.checks(), memory.remembered()), (1, SESSIONS as u64 - 1));
+    drop(memory);
     scene.stage.assert_sound();
 }
 

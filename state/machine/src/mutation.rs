@@ -68,6 +68,10 @@ mutations! {
     LostRaceForgotten "lost-race-forgotten";
     /// A termination that was answered counts as an end that was seen.
     EndUnconfirmed "end-unconfirmed";
+    /// Fences of several shards are compared: the simulation found it in the product.
+    FenceOfAnyShard "fence-of-any-shard";
+    /// A lock that somebody detached lasts longer once it is put back: the simulation found it in the product.
+    DriftRenewsLock "drift-renews-lock";
 }
 
 #[cfg(feature = "mutations")]

@@ -5,7 +5,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sessionwarden_machine::ids::Now;
+use sessionwarden_machine::{
+    ids::Now,
+    mutation::{Mutation, made},
+};
 
 mod backend;
 #[doc(hidden)]
@@ -88,7 +91,7 @@ pub struct Fence {
 impl Fence {
     /// Whether the same shard had a later owner when `other` was written.
     pub fn is_behind(&self, other: &Self) -> bool {
-        self.shard == other.shard && self.number < other.number
+        (self.shard == other.shard || made(Mutation::FenceOfAnyShard)) && self.number < other.number
     }
 }
 

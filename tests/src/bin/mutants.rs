@@ -16,6 +16,9 @@ use sessionwarden_tests::simulation::{
     run,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Make one mistake after the other in the product, and see that the simulation finds each.
 #[derive(Parser)]
 struct Args {

@@ -23,8 +23,14 @@ use sessionwarden_tests::simulation::{
     shrink::shrink,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many lines of the smallest trace are shown.
 const TRACE_LINES_MAX: usize = 60;
+
+/// Where nobody sees the bar, a line says how far it is after so many seeds.
+const SEEDS_BETWEEN_LINES: u64 = 500;
 
 /// Simulate workers, their services and the organisation they watch, with faults.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
@@ -45,9 +51,9 @@ struct Args {
     /// The organisation of the measurement: 20 accounts, 4 shards, 3 workers, 200 sessions.
     #[arg(long)]
     standard: bool,
-    /// Run each seed once: to measure.
-    #[arg(long)]
-    once: bool,
+    /// Run each N-th seed a second time, and compare the two traces; 0: none.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    again_every: u64,
     /// Threads.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -144,7 +150,7 @@ fn main() -> ExitCode {
     let totals = run_all(&args);
     let (cpu, took) = (cpu_time().saturating_sub(before), begun.elapsed());
     match args.format {
-        Format::Human => print!("{}", totals.text(cpu, took, if args.once { 1 } else { 2 })),
+        Format::Human => print!("{}", totals.text(cpu, took)),
         Format::Json => println!("{:#}", totals.json(cpu, took)),
     }
     if totals.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -171,9 +177,9 @@ fn run_all(args: &Args) -> Totals {
                     if seed >= args.seeds.end || stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let (outcome, failure) = one(args, seed, &bar);
+                    let (outcome, runs, failure) = one(args, seed, &bar);
                     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-                    totals.add(&outcome);
+                    totals.add(&outcome, runs);
                     if let Some(failure) = failure {
                         // A bar that is not shown would keep it to itself.
                         bar.suspend(|| eprintln!("seed {seed}: {}: {}", failure.id, failure.what));
@@ -182,6 +188,9 @@ fn run_all(args: &Args) -> Totals {
                     }
                     bar.set_message(format!("{} failed", totals.failures.len()));
                     bar.inc(1);
+                    if bar.is_hidden() && bar.position().is_multiple_of(SEEDS_BETWEEN_LINES) {
+                        eprintln!("{} of {count} seeds, {} failed", bar.position(), totals.failures.len());
+                    }
                 }
             });
         }
@@ -203,8 +212,8 @@ fn plan(args: &Args, seed: u64) -> Plan {
     plan
 }
 
-/// One seed, twice.
-fn one(args: &Args, seed: u64, bar: &ProgressBar) -> (Outcome, Option<Failure>) {
+/// One seed, and whether a second run of it is the same. Returns how many runs there were, too.
+fn one(args: &Args, seed: u64, bar: &ProgressBar) -> (Outcome, u32, Option<Failure>) {
     let plan = plan(args, seed);
     let first = run(&plan, args.trace);
     if let Some(text) = &first.text {
@@ -212,9 +221,9 @@ fn one(args: &Args, seed: u64, bar: &ProgressBar) -> (Outcome, Option<Failure>) 
     }
     if first.broken.is_some() {
         let failure = make_small(args, &plan, &first, bar);
-        return (first, Some(failure));
+        return (first, 1, Some(failure));
     }
-    if !args.once {
+    if args.again_every > 0 && seed.is_multiple_of(args.again_every) {
         let second = run(&plan, false);
         if second.digest != first.digest {
             let failure = Failure {
@@ -224,10 +233,11 @@ fn one(args: &Args, seed: u64, bar: &ProgressBar) -> (Outcome, Option<Failure>) 
                 command: command(&plan, args.hours, &options(args)),
                 trace: first_difference(&plan),
             };
-            return (first, Some(failure));
+            return (first, 2, Some(failure));
         }
+        return (first, 2, None);
     }
-    (first, None)
+    (first, 1, None)
 }
 
 /// Where two runs of a plan part.

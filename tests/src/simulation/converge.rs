@@ -1,6 +1,10 @@
 //! The end of a run: everything has come to rest, and is as it must be.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Included, Unbounded},
+    sync::Arc,
+};
 
 use sessionwarden_machine::{
     account::Account,
@@ -58,9 +62,11 @@ pub fn unrest(sim: &Sim) -> Option<String> {
     waits.then(|| "logs are waited for".to_owned())
 }
 
-fn accounts(sim: &Sim) -> Vec<Account> {
+/// The accounts, as they are stored.
+pub fn accounts(sim: &Sim) -> Vec<Account> {
     let tables = lock(&sim.tables);
-    let items = tables.rows.values().filter(|row| row.item.key.starts_with("account#"));
+    let rows = tables.rows.range::<str, _>((Included("account#"), Unbounded)).map(|(_, row)| row);
+    let items = rows.take_while(|row| row.item.key.starts_with("account#"));
     items.filter_map(|row| row.item.decode().ok()).collect()
 }
 

@@ -11,6 +11,7 @@ use sessionwarden_world::Change;
 use super::{
     chance::{Fault, mix},
     converge,
+    orders::Orders,
     people::People,
     sim::{Sim, lock},
     stream::{arrive, pause},
@@ -31,6 +32,7 @@ pub struct Run<'a> {
     judge: &'a Arc<Judge>,
     slots: Vec<Slot>,
     people: People,
+    orders: Orders,
     checked: Now,
     second: Now,
 }
@@ -39,7 +41,15 @@ impl<'a> Run<'a> {
     /// All workers are started.
     pub fn new(sim: &'a Arc<Sim>, judge: &'a Arc<Judge>) -> Self {
         let slots = (0..sim.plan.workers).map(|worker| Slot::start(sim, judge, worker, 1)).collect();
-        Self { sim, judge, slots, people: People::new(sim), checked: sim.now(), second: sim.now() }
+        Self {
+            sim,
+            judge,
+            slots,
+            people: People::new(sim),
+            orders: Orders::default(),
+            checked: sim.now(),
+            second: sim.now(),
+        }
     }
 
     /// Runs to the end, or to the first promise that does not hold.
@@ -92,6 +102,7 @@ impl<'a> Run<'a> {
         if sim.now() >= self.checked.plus_ms(CHECK_MS) {
             self.checked = sim.now();
             watch::tick(sim);
+            self.orders.look(sim, self.judge);
         }
     }
 
@@ -99,7 +110,8 @@ impl<'a> Run<'a> {
         let (sim, now) = (self.sim, self.sim.now());
         let died = std::mem::take(&mut *lock(&sim.died));
         for worker in died {
-            let slot = &mut self.slots[worker];
+            // Somebody's command, otherwise.
+            let Some(slot) = self.slots.get_mut(worker) else { continue };
             slot.bury().await;
             let life = slot.host.life;
             let down_ms = 500 + (mix(sim.plan.seed, 5_000 + worker as u64, life) % 20_000) as i64;

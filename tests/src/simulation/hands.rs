@@ -31,8 +31,8 @@ const STALE_MS_MAX: i64 = 10_000;
 /// How long an answer that was not what it should be may show in verdicts, in milliseconds.
 const TOUCHED_MS: i64 = 60_000;
 
-/// What a role was before its last change, when it changed, and what it is.
-type Change = (Option<Identity>, Now, Identity);
+/// What a role was before its last change, as far as somebody looked at it, and what it is.
+type Change = (Option<Identity>, Identity);
 
 /// The organisation.
 pub struct SimHands {
@@ -224,11 +224,17 @@ impl Identities for SimHands {
         let identity = self.sim().organization.identity(account, who).await?;
         watch::shown_role(self.sim(), account, who);
         let mut roles = lock(&self.roles);
-        let known = roles.entry((account, who.clone())).or_insert_with(|| (None, now, identity.clone()));
-        if known.2 != identity {
-            *known = (Some(std::mem::replace(&mut known.2, identity.clone())), now, identity.clone());
+        let known = roles.entry((account, who.clone())).or_insert_with(|| (None, identity.clone()));
+        if known.1 != identity {
+            known.0 = Some(std::mem::replace(&mut known.1, identity.clone()));
         }
-        let before = known.0.clone().filter(|_| now < known.1.plus_ms(STALE_MS_MAX));
+        let changed = match who {
+            Who::Role(role) => lock(&self.sim().troubles).roles_changed.get(&(account, Arc::clone(role))).copied(),
+            Who::User(_) => None,
+        };
+        // Only what has just changed can be told of as it was.
+        let is_fresh = changed.is_some_and(|at| now < at.plus_ms(STALE_MS_MAX));
+        let before = known.0.clone().filter(|_| is_fresh);
         drop(roles);
         match before {
             Some(before) if self.sim().happens(Fault::StaleIam).is_some() => Ok(before),

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod hands;
 pub mod host;
 pub mod ledger;
+pub mod orders;
 pub mod people;
 pub mod plan;
 pub mod queue;
@@ -104,7 +105,7 @@ pub fn run(plan: &Plan, text: bool) -> Outcome {
         let organization = LocalOrganization::new(World::new(plan.shape(), plan.seed, START));
         let mut settings = plan.settings.clone();
         organization.settle_in(&mut settings);
-        let sim = Arc::new(Sim::new(plan.clone(), organization, settings, text));
+        let sim = Arc::new(Sim::new(plan.clone(), organization, settings, &judge, text));
         Box::pin(Run::new(&sim, &judge).run()).await;
         outcome(&sim)
     })

@@ -96,10 +96,11 @@ impl People {
     fn act(&mut self, sim: &Sim, act: Act) {
         let mut dice = dice_of(sim, act);
         sim.organization.with(|world| world.advance_to(sim.now()));
+        // An exempt account is used now and then, and abused more often: it is never to be locked.
+        let (also, only) = (dice.chance(0.06), act.kind == ActKind::Abuse && dice.chance(0.25));
         let accounts: Vec<AccountId> = sim.organization.with(|world| {
-            // Exempt accounts are used now and then: they are never to be locked.
-            let all = dice.chance(0.06);
-            world.accounts().iter().filter(|it| it.ordinary() || all && it.log_archive).map(|it| it.id).collect()
+            let taken = |it: &&Account| if only { it.log_archive } else { it.ordinary() || also && it.log_archive };
+            world.accounts().iter().filter(taken).map(|it| it.id).collect()
         });
         let Some(account) = dice.pick(&accounts).copied() else { return };
         match act.kind {
@@ -128,17 +129,12 @@ impl People {
                 let kind = dice.pick(&kinds).copied().unwrap_or(Kind::NeverLogged);
                 self.start(sim, account, kind, &mut dice, false);
             }
-            ActKind::Abuse => {
-                let sessions = sim.settings.quarantine.sessions_min as i64 + dice.between(-1, 4);
-                for _ in 0..sessions {
-                    let at = sim.now().plus_ms(dice.between(0, 200_000));
-                    let start = Later::Start {
-                        account,
-                        kind: Kind::Port,
-                        dice: Box::new(Dice::new(dice.bits())),
-                        stubborn: dice.chance(0.7),
-                    };
-                    self.later(at, start);
+            ActKind::Abuse => self.abuse(sim, account, &mut dice),
+            ActKind::Outbreak => {
+                let first = dice.below(accounts.len() as u64) as usize;
+                let several = accounts.iter().cycle().skip(first).take(accounts.len());
+                for account in several.take(sim.settings.quarantine.concurrent_max + 2) {
+                    self.abuse(sim, *account, &mut dice);
                 }
             }
             ActKind::Tampering => self.spoil(sim, account, &mut dice),
@@ -181,6 +177,21 @@ impl People {
                 change(sim, account, |account| &account.warden, &attach);
                 sim.happened(&Happened::Mended { account, role });
             }
+        }
+    }
+
+    /// Tunnels one after the other, about as many as lock an account.
+    fn abuse(&mut self, sim: &Sim, account: AccountId, dice: &mut Dice) {
+        let sessions = sim.settings.quarantine.sessions_min as i64 + dice.between(-1, 4);
+        for _ in 0..sessions {
+            let at = sim.now().plus_ms(dice.between(0, 200_000));
+            let start = Later::Start {
+                account,
+                kind: Kind::Port,
+                dice: Box::new(Dice::new(dice.bits())),
+                stubborn: dice.chance(0.7),
+            };
+            self.later(at, start);
         }
     }
 

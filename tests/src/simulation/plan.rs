@@ -79,6 +79,8 @@ pub enum ActKind {
     OddLog,
     /// Tunnels one after the other, until the account is locked.
     Abuse,
+    /// The same in several accounts at one time, so that not all of them may be locked at once.
+    Outbreak,
     /// A role loses the right to write logs, and gets it back minutes later.
     Tampering,
     /// The log bucket's policy is written anew as it was, which disturbs the sessions of all accounts.
@@ -101,7 +103,7 @@ impl Plan {
         let faulty_ms = (hours * HOUR_MS) as i64;
         let rates = draw_rates(&mut dice, wanted);
         let mut below = |low: i64, high: i64| dice.between(low, high);
-        let small = (below(2, 10), below(1, 4), below(1, 4), below(2, 30), below(1, 2));
+        let small = (below(2, 8), below(1, 4), below(1, 4), below(2, 20), below(1, 2));
         let (accounts, shards, workers, sessions, regions) = if wanted.standard { (20, 4, 3, 200, 2) } else { small };
         let noise = below(0, 20) as f64 / 10.0;
         let latency_ms_max = [5, 40, 200][below(0, 2) as usize];
@@ -178,6 +180,7 @@ fn draw_settings(below: &mut impl FnMut(i64, i64) -> i64, standard: bool) -> Set
     rules.sessions_min = below(4, 8) as usize;
     rules.window_ms = 300_000;
     rules.duration_ms = below(4, 8) * 60_000;
+    rules.approvals = [0, 0, 1, 2][below(0, 3) as usize];
     rules.access_principals_min = below(1, 2) as usize;
     rules.concurrent_max = below(1, 3) as usize;
     rules.hourly_max = below(3, 6) as usize;
@@ -205,7 +208,13 @@ fn draw_acts(dice: &mut Dice, faulty_ms: i64, sessions: i64, settings: &Settings
         times.push((at_ms, kind));
         at_ms += dice.between(between_ms / 4, between_ms * 7 / 4);
     }
-    let rare = [(ActKind::Abuse, 900_000), (ActKind::Tampering, 700_000), (ActKind::Disturbance, 800_000)];
+    let outbreaks_ms = if dice.chance(0.5) { 1_000_000 } else { i64::MAX / 4 };
+    let rare = [
+        (ActKind::Abuse, 900_000),
+        (ActKind::Outbreak, outbreaks_ms),
+        (ActKind::Tampering, 700_000),
+        (ActKind::Disturbance, 800_000),
+    ];
     for (kind, every_ms) in rare {
         let mut at_ms = dice.between(QUIET_MS, every_ms);
         while at_ms < faulty_ms - settings.quarantine.window_ms {

@@ -37,9 +37,11 @@ pub struct Failure {
 pub struct Totals {
     /// Seeds.
     pub seeds: u64,
-    /// Simulated time, in milliseconds.
+    /// Runs: some seeds run twice, to compare.
+    pub runs: u64,
+    /// Simulated time of all runs, in milliseconds.
     pub simulated_ms: i64,
-    /// Steps of the traces.
+    /// Steps of the traces of all runs.
     pub steps: u64,
     /// How often each fault happened, and with how many seeds.
     pub faults: BTreeMap<Fault, (u64, u64)>,
@@ -52,11 +54,12 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds a run.
-    pub fn add(&mut self, outcome: &Outcome) {
+    /// Adds a seed, and what each of its runs came to.
+    pub fn add(&mut self, outcome: &Outcome, runs: u32) {
         self.seeds += 1;
-        self.simulated_ms += outcome.simulated_ms;
-        self.steps += outcome.digest.1;
+        self.runs += u64::from(runs);
+        self.simulated_ms += outcome.simulated_ms * i64::from(runs);
+        self.steps += outcome.digest.1 * u64::from(runs);
         for (fault, count) in outcome.faults() {
             let (times, seeds) = self.faults.entry(fault).or_default();
             (*times, *seeds) = (*times + count, *seeds + 1);
@@ -74,7 +77,7 @@ impl Totals {
         self.simulated_ms as f64 / HOUR_MS
     }
 
-    /// For programs. `cpu` is what all of it took, the second runs included.
+    /// For programs. `cpu` is what all of it took.
     pub fn json(&self, cpu: Duration, took: Duration) -> Value {
         let faults: BTreeMap<&str, Value> = self
             .faults
@@ -86,6 +89,7 @@ impl Totals {
         });
         json!({
             "seeds": self.seeds,
+            "runs": self.runs,
             "simulated_hours": self.hours(),
             "steps": self.steps,
             "cpu_seconds": cpu.as_secs_f64(),
@@ -99,7 +103,7 @@ impl Totals {
     }
 
     /// For people.
-    pub fn text(&self, cpu: Duration, took: Duration, runs_each: u32) -> String {
+    pub fn text(&self, cpu: Duration, took: Duration) -> String {
         let mut text = String::new();
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_header(["fault", "times", "seeds"]);
@@ -108,7 +112,7 @@ impl Totals {
             table.add_row([Cell::new(fault.name()), number(times), number(seeds)]);
         }
         let checks: Vec<String> = self.checks.iter().map(|(id, count)| format!("{id} {count}")).collect();
-        let rate = self.hours() * f64::from(runs_each) / cpu.as_secs_f64() * 3_600.0;
+        let rate = self.hours() / cpu.as_secs_f64() * 3_600.0;
         let _ = writeln!(text, "{table}\n");
         let _ = writeln!(text, "checks by the models: {}", checks.join(", "));
         let _ = writeln!(
@@ -118,11 +122,12 @@ impl Totals {
         );
         let _ = writeln!(
             text,
-            "{} seeds, each run {runs_each} times: {:.1} simulated hours, {} steps, {:.1} s of CPU, {:.1} s; {rate:.0} \
+            "{} seeds in {} runs: {:.1} simulated hours, {} steps, {:.1} s of CPU, {:.1} s; {rate:.0} \
              simulated hours in each hour of CPU",
             self.seeds,
-            self.hours() * f64::from(runs_each),
-            self.steps * u64::from(runs_each),
+            self.runs,
+            self.hours(),
+            self.steps,
             cpu.as_secs_f64(),
             took.as_secs_f64(),
         );

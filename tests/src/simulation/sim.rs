@@ -9,6 +9,7 @@ use std::{
 
 use sessionwarden::local::LocalOrganization;
 use sessionwarden_machine::{
+    compliance::{Judge, Verdicts},
     ids::{AccountId, Now, SessionKey},
     invariants::Broken,
     settings::Settings,
@@ -56,6 +57,10 @@ pub struct Sim {
     pub watch: Mutex<Watch>,
     /// What is right by now.
     pub reference: Mutex<Interpreter>,
+    /// The policy, to judge again what is stored.
+    pub verdicts: Mutex<Verdicts>,
+    /// Who was for locking each account, since it was last free.
+    pub approvers: Mutex<BTreeMap<AccountId, BTreeSet<Arc<str>>>>,
     /// Sessions that began, sessions that were ended by force, locks.
     pub sessions: Mutex<[u64; 3]>,
     /// What is out of order for a while.
@@ -83,6 +88,8 @@ pub struct Troubles {
     pub touched: BTreeMap<AccountId, Now>,
     /// Sessions whose items were deleted before their time.
     pub forgotten: BTreeSet<SessionKey>,
+    /// When the rights of each role last changed.
+    pub roles_changed: BTreeMap<(AccountId, Arc<str>), Now>,
     /// When the last trouble that can hold all up was over.
     pub calm_since: Now,
 }
@@ -94,7 +101,13 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Sim {
     /// Everything at its beginning; to be called inside of the run's runtime.
-    pub fn new(plan: Plan, organization: LocalOrganization, settings: Settings, text: bool) -> Self {
+    pub fn new(
+        plan: Plan,
+        organization: LocalOrganization,
+        settings: Settings,
+        judge: &Arc<Judge>,
+        text: bool,
+    ) -> Self {
         Self {
             begun: Instant::now(),
             chance: Mutex::new(Chance::new(plan.seed, &plan.rates, plan.only.clone())),
@@ -111,6 +124,8 @@ impl Sim {
                 waiver_ends: plan.waiver_ends_ms.map(|ms| START.plus_ms(ms)),
                 quarantine: settings.quarantine.clone(),
             })),
+            verdicts: Mutex::new(Verdicts::new(Arc::clone(judge))),
+            approvers: Mutex::default(),
             sessions: Mutex::default(),
             troubles: Mutex::new(Troubles { calm_since: START, ..Troubles::default() }),
             died: Mutex::default(),
@@ -188,6 +203,12 @@ impl Sim {
         };
         if let Some(counted) = counted {
             lock(&self.sessions)[counted] += 1;
+        }
+        if let Happened::Spoiled { account, role } | Happened::Mended { account, role } = what {
+            lock(&self.troubles).roles_changed.insert((*account, Arc::clone(role)), self.now());
+        }
+        if let Happened::Unlocked { account } = what {
+            lock(&self.approvers).remove(account);
         }
         lock(&self.reference).read(self.now(), what);
     }

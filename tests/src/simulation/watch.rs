@@ -18,7 +18,7 @@ use sessionwarden_machine::{
     ids::{AccountId, Now, SessionKey, Subject},
     invariants::Broken,
     posture::Who,
-    session::{Life, Session},
+    session::{Life, Rules, Session},
 };
 use sessionwarden_store::{Fence, Item};
 
@@ -50,6 +50,7 @@ pub struct Watch {
     pub shown_roles: BTreeMap<(AccountId, Arc<str>), Vec<Now>>,
     /// How often each promise was checked here.
     pub checks: BTreeMap<&'static str, u64>,
+    /// Since when each account is locked.
     attached: BTreeMap<AccountId, Now>,
 }
 
@@ -193,8 +194,18 @@ pub fn terminates(sim: &Sim, key: &SessionKey) {
     });
     let forgotten = lock(&sim.troubles).forgotten.contains(key);
     expect(sim, "I10", violates || locked || forgotten, &name, "it is ended, and no evidence for that is stored");
+    let again = stored.as_ref().is_some_and(|(session, _)| violates_again(sim, session));
+    expect(sim, "I10", again || locked || forgotten, &name, "it is ended, and what is stored of it violates nothing");
     let intended = lock(&sim.written).intents.contains_key(&*format!("terminate/{key}"));
     expect(sim, "I10", intended || locked, &name, "it is ended, and the intent is not in the audit trail");
+}
+
+/// Whether a session's stored evidence, judged anew, violates a control that ends sessions.
+fn violates_again(sim: &Sim, session: &Session) -> bool {
+    let mut verdicts = lock(&sim.verdicts);
+    let verdict = session.verdict(&mut Rules { verdicts: &mut verdicts, settings: &sim.settings });
+    let judge = verdicts.judge();
+    verdict.violated.iter().any(|(control, ..)| judge.control(*control).response == Response::Terminate)
 }
 
 /// I5, I6, I7: a quarantine policy is about to be attached.
@@ -204,10 +215,16 @@ pub fn locks(sim: &Sim, id: AccountId) {
     expect(sim, "I6", !rules.exempt.contains(&id), &name, "an exempt account is locked");
     let others = sim.organization.with(|world| world.quarantined().keys().filter(|other| **other != id).count());
     expect(sim, "I6", others < rules.concurrent_max, &name, "more locks than may be at one time");
+    let approvers = lock(&sim.approvers).get(&id).map_or(0, BTreeSet::len);
+    expect(sim, "I6", approvers >= rules.approvals.into(), &name, "locked, and too few people were for it");
     let stored = account(sim, id);
     let episode = stored.as_ref().and_then(|account| account.episode.as_ref());
     let recorded = episode.is_some_and(|episode| episode.granted_at.is_some() && episode.holds());
     expect(sim, "I7", recorded, &name, "a lock that belongs to no episode");
+    if episode.is_some_and(|episode| episode.locked_at.is_none()) {
+        // Its time begins when it is known to hold: an attempt whose answer was lost is made again.
+        lock(&sim.watch).attached.insert(id, sim.now());
+    }
     let reference = lock(&sim.reference);
     let named = episode.map(|episode| episode.named.clone()).unwrap_or_default();
     let confirmed = named.iter().filter(|key| {

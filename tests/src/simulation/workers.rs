@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sessionwarden::{
     console::{Health, Status},
-    effects::Reports,
+    effects::{Reports, SharedMemory},
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
     host,
     input::Parking,
@@ -113,6 +113,7 @@ fn fleet(host: &Arc<SimHost>, judge: &Arc<Judge>) -> (SimFleet, Arc<Tally>) {
         board,
         outlets,
         regions: Regions::default(),
+        memory: SharedMemory::default(),
     });
     let rechecks = Rechecks::new(crew, SimQueue(Arc::clone(host)), GRAIN_MS);
     let parker = Arc::clone(host);

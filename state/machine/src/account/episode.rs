@@ -8,6 +8,7 @@ use super::{AccountInput, Crossing, Decision, Swept, Tried, tier_for};
 use crate::{
     effect::{Counted, Severity},
     ids::{EventTime, Now, SessionKey},
+    mutation::{Mutation, made},
     settings::{QuarantineSettings, Tier},
 };
 
@@ -46,6 +47,16 @@ pub struct Attached {
     pub tier: Tier,
     /// When it was seen.
     pub at: Now,
+    /// Since when, where it was attached before and put back: its time goes on from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Now>,
+}
+
+impl Attached {
+    /// From when on its time counts.
+    fn counts_from(self) -> Now {
+        self.since.filter(|_| !made(Mutation::DriftRenewsLock)).unwrap_or(self.at)
+    }
 }
 
 /// One time that an account's window was full, and what came of it.
@@ -278,10 +289,11 @@ impl Episode {
     }
 
     /// When the lock ends: at its deadline or, where a person asked for it, before. `None` while it is not granted. What
-    /// was granted may have been attached by an attempt whose answer was lost, and ends like any other.
+    /// was granted may have been attached by an attempt whose answer was lost, and ends like any other. What somebody else
+    /// detached and was put back ends when it would have ended (I7); a higher tier has a time of its own.
     pub fn ends_at(&self, settings: &QuarantineSettings) -> Option<Now> {
         let asked = self.release.as_ref().map(|act| act.at);
-        let deadline = self.attached.map(|attached| attached.at).or(self.locked_at).or(self.granted_at);
+        let deadline = self.attached.map(Attached::counts_from).or(self.locked_at).or(self.granted_at);
         let deadline = deadline.map(|at| at.plus_ms(settings.duration_ms));
         match (asked, deadline) {
             (Some(asked), Some(deadline)) => Some(asked.min(deadline)),
@@ -350,7 +362,8 @@ impl Episode {
             AccountInput::LockTried(tier, tried) => {
                 if self.tried(tried, now) {
                     self.locked_at.get_or_insert(now);
-                    self.attached = Some(Attached { tier, at: now });
+                    let again = self.attached.filter(|before| before.tier == tier).map(Attached::counts_from);
+                    self.attached = Some(Attached { tier, at: now, since: again });
                     (self.drifted_at, self.bites_at, self.clean_passes) = (None, None, 0);
                 }
             }

@@ -40,15 +40,15 @@ fn answer(facts: &Facts<'_>, kind: EvidenceKind, memory: &mut Memory) -> Answere
 
 /// What the session's own document opens by its content: `Standard_Stream`, `Port` …; empty where unknown, as for the
 /// documents of AWS itself, whose names say it.
-pub fn session_type(facts: &Facts<'_>) -> Arc<str> {
+pub fn session_type(facts: &Facts<'_>, memory: &mut Memory) -> Arc<str> {
     let document = match facts.document {
         Some(document) => document,
         None if is_preferences(&facts.described.document, facts.key.account) => facts.preferences,
         None => return Arc::default(),
     };
     let content = document.as_ref().ok().map(|document| &document.content);
-    let read = content.and_then(|content| SessionDocument::parse(content).ok());
-    read.and_then(|document| document.session_type).unwrap_or_default()
+    let read = content.and_then(|content| memory.document(content).ok());
+    read.and_then(|document| document.session_type.clone()).unwrap_or_default()
 }
 
 /// Whether a session's document is the account's preferences document: not named, or by its name or ARN (R-W16).

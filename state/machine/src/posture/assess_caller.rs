@@ -1,12 +1,16 @@
 //! Who opened a session, and what that caller may do and must do.
 
+use std::sync::Arc;
+
 use super::{
     Facts, Identity, Memory, Node,
     assess::{Read, is_container, no, own_document, partition_of, unanswered, unknown, yes},
     assess_ask::{caller_context, caller_of},
     assess_role::IAM,
+    memory::Ground,
 };
 use crate::{
+    compliance::EvidenceKind,
     permission::{Answer, Caller, Context, Decision, Request, Target, evaluate},
     session::Answered,
     settings::matches,
@@ -30,7 +34,7 @@ enum Named<'a> {
     Unknown,
 }
 
-fn named<'a>(facts: &Facts<'a>, patterns: &[std::sync::Arc<str>]) -> Named<'a> {
+fn named<'a>(facts: &Facts<'a>, patterns: &[Arc<str>]) -> Named<'a> {
     let owner: &'a str = &facts.described.owner;
     let Some(resource) = owner.splitn(6, ':').nth(5) else { return Named::Unknown };
     let role = match resource.split_once('/') {
@@ -152,22 +156,34 @@ pub(super) fn reason_given(facts: &Facts<'_>) -> Answered {
 /// is denied while `ssm:SessionDocumentAccessCheck` is false. One statement without that condition is enough to pass by
 /// it ("Enforce a session document permission check for the AWS CLI").
 pub(super) fn documents_checked(facts: &Facts<'_>, memory: &mut Memory) -> Answered {
-    let starter = match Starter::of(facts, memory) {
-        Ok(starter) => starter,
+    let identity = match identity_of(facts) {
+        Ok(identity) => identity,
         Err(answer) => return answer,
     };
-    let Some(node) = starter.node_arn(facts) else { return unknown("", "the target is no node") };
-    let node_known = facts.node.and_then(|node| node.as_ref().ok());
-    let mut context = starter.context(facts, "false");
-    if let Some(node) = node_known {
-        node_context(&mut context, facts, node);
-    }
-    let decision = starter.may_start(&node, &context);
-    match decision.answer {
-        Answer::Allow => no(IAM, format_args!("the caller may start sessions unchecked: {}", decision.reason)),
-        Answer::Deny => yes(IAM, decision.reason),
-        Answer::Unknown => unknown(IAM, decision.reason),
-    }
+    let Some(node) = node_arn(facts, &identity) else { return unknown("", "the target is no node") };
+    let known = facts.node.and_then(|node| node.as_ref().ok());
+    let tags = known.iter().flat_map(|node| &node.tags).map(|(name, value)| format!("{name}={value}"));
+    // Tags of a node that nobody knows are other grounds than none.
+    let mut resources = vec![node.clone(), if known.is_some() { "known" } else { "" }.to_owned()];
+    resources.extend(tags);
+    let ground = ground_of(EvidenceKind::DocumentsChecked, facts, identity, resources);
+    memory.answer(ground.clone(), ground.resources, |memory, ground, _| {
+        let starter = match Starter::of(ground, memory) {
+            Ok(starter) => starter,
+            Err(answer) => return (answer, false),
+        };
+        let mut context = starter.context("false");
+        if let Some(node) = known {
+            node_context(&mut context, facts, node);
+        }
+        let decision = starter.may_start(&node, &context);
+        let answer = match decision.answer {
+            Answer::Allow => no(IAM, format_args!("the caller may start sessions unchecked: {}", decision.reason)),
+            Answer::Deny => yes(IAM, decision.reason),
+            Answer::Unknown => unknown(IAM, decision.reason),
+        };
+        (answer, false)
+    })
 }
 
 /// The caller's policies name the documents that may be used (R-D2), SSH's among them (R-D3).
@@ -177,91 +193,118 @@ pub(super) fn documents_checked(facts: &Facts<'_>, memory: &mut Memory) -> Answe
 /// account whose name no policy holds; and where it may use `AWS-StartSSHSession`, it must not use documents of AWS
 /// whose names differ from that one by a sign before, within or after it: only a wildcard reaches those.
 pub(super) fn documents_explicit(facts: &Facts<'_>, memory: &mut Memory) -> Answered {
-    let starter = match Starter::of(facts, memory) {
-        Ok(starter) => starter,
+    let identity = match identity_of(facts) {
+        Ok(identity) => identity,
         Err(answer) => return answer,
     };
     if is_container(facts) {
         return unknown("", "ECS Exec brings its own document");
     }
-    let context = starter.context(facts, "true");
-    let (partition, region) = (partition_of(&starter.identity.arn), &facts.key.region);
-    let own = format!("arn:{partition}:ssm:{region}:{}:document/{ANY_DOCUMENT}", facts.key.account);
-    let of_aws = |name: &str| format!("arn:{partition}:ssm:{region}::document/{name}");
-    let any = starter.may_start(&own, &context);
-    if any.answer == Answer::Allow {
-        return no(IAM, format_args!("the caller may use any document: {}", any.reason));
+    let ground = ground_of(EvidenceKind::DocumentsExplicit, facts, identity, Vec::new());
+    memory.answer(ground, Vec::new(), |memory, ground, _| {
+        let starter = Starter::of(ground, memory);
+        (starter.map_or_else(|answer| answer, |starter| starter.names_documents()), false)
+    })
+}
+
+/// Who opened the session. The root user of an account has no policies of its own.
+fn identity_of(facts: &Facts<'_>) -> Result<Arc<Identity>, Answered> {
+    match facts.caller {
+        Some(Ok(identity)) => Ok(Arc::clone(identity)),
+        Some(Err(error)) => Err(unanswered(IAM, "the caller's policies", *error)),
+        None if facts.described.owner.ends_with(":root") => Ok(Arc::new(Identity {
+            arn: facts.described.owner.clone(),
+            policies: Vec::new(),
+            attached: Vec::new(),
+            boundary: None,
+            tags: super::Tags::new(),
+        })),
+        None => Err(unknown("", "the caller was not asked for, or is neither a role nor a user")),
     }
-    let mut unclear = (any.answer == Answer::Unknown).then_some(any.reason);
-    let ssh = starter.may_start(&of_aws(SSH), &context);
-    if ssh.answer != Answer::Deny {
-        for name in BESIDE_SSH {
-            let beside = starter.may_start(&of_aws(name), &context);
-            match (beside.answer, ssh.answer) {
-                (Answer::Deny, _) => {}
-                (Answer::Allow, Answer::Allow) => {
-                    return no(IAM, format_args!("the caller reaches {SSH} by a wildcard: {}", beside.reason));
-                }
-                (Answer::Allow | Answer::Unknown, _) => unclear = unclear.or(Some(beside.reason)),
-            }
-        }
+}
+
+/// What a caller's rights rest on.
+fn ground_of(kind: EvidenceKind, facts: &Facts<'_>, caller: Arc<Identity>, resources: Vec<String>) -> Ground {
+    Ground {
+        kind,
+        account: facts.key.account,
+        region: Arc::clone(&facts.key.region),
+        role: caller,
+        guards: facts.guards.clone(),
+        bucket: None,
+        bucket_guards: None,
+        bucket_key: None,
+        session_keys: Vec::new(),
+        network: None,
+        resources,
     }
-    match unclear {
-        Some(reason) => unknown(IAM, reason),
-        None => yes(IAM, "the caller's policies name the documents it may use"),
-    }
+}
+
+/// The node's ARN ("Actions, resources, and condition keys for AWS Systems Manager").
+fn node_arn(facts: &Facts<'_>, identity: &Identity) -> Option<String> {
+    let target = &*facts.described.target;
+    let (service, form) = match target {
+        target if target.starts_with("i-") => ("ec2", "instance"),
+        target if target.starts_with("mi-") => ("ssm", "managed-instance"),
+        _ => return None,
+    };
+    let partition = partition_of(&identity.arn);
+    Some(format!("arn:{partition}:{service}:{}:{}:{form}/{target}", facts.key.region, facts.key.account))
 }
 
 /// Who starts sessions, with all policies.
-struct Starter {
+struct Starter<'a> {
     caller: Caller,
-    identity: Identity,
+    ground: &'a Ground,
 }
 
-impl Starter {
-    /// The root user of an account has no policies of its own.
-    fn of(facts: &Facts<'_>, memory: &mut Memory) -> Result<Self, Answered> {
-        let identity = match facts.caller {
-            Some(Ok(identity)) => (**identity).clone(),
-            Some(Err(error)) => return Err(unanswered(IAM, "the caller's policies", *error)),
-            None if facts.described.owner.ends_with(":root") => Identity {
-                arn: facts.described.owner.clone(),
-                policies: Vec::new(),
-                attached: Vec::new(),
-                boundary: None,
-                tags: super::Tags::new(),
-            },
-            None => return Err(unknown("", "the caller was not asked for, or is neither a role nor a user")),
-        };
-        let caller = caller_of(memory, &identity, facts.guards)?;
-        Ok(Self { caller, identity })
+impl<'a> Starter<'a> {
+    fn of(ground: &'a Ground, memory: &mut Memory) -> Result<Self, Answered> {
+        Ok(Self { caller: caller_of(memory, &ground.role, &ground.guards)?, ground })
     }
 
-    /// The node's ARN ("Actions, resources, and condition keys for AWS Systems Manager").
-    fn node_arn(&self, facts: &Facts<'_>) -> Option<String> {
-        let target = &*facts.described.target;
-        let (service, form) = match target {
-            target if target.starts_with("i-") => ("ec2", "instance"),
-            target if target.starts_with("mi-") => ("ssm", "managed-instance"),
-            _ => return None,
-        };
-        let partition = partition_of(&self.identity.arn);
-        Some(format!("arn:{partition}:{service}:{}:{}:{form}/{target}", facts.key.region, facts.key.account))
-    }
-
-    fn context(&self, facts: &Facts<'_>, checked: &str) -> Context {
+    fn context(&self, checked: &str) -> Context {
         let mut context = Context::new()
             .with("ssm:SessionDocumentAccessCheck", [checked])
-            .with("aws:RequestedRegion", [&*facts.key.region])
+            .with("aws:RequestedRegion", [&*self.ground.region])
             .with("aws:SecureTransport", ["true"])
             .with("aws:ViaAWSService", ["false"]);
-        caller_context(&mut context, &self.identity, facts.guards);
+        caller_context(&mut context, &self.ground.role, &self.ground.guards);
         context
     }
 
     fn may_start(&self, resource: &str, context: &Context) -> Decision {
         let target = Target::new(resource);
         evaluate(&Request { action: "ssm:StartSession", caller: &self.caller, target: &target, context })
+    }
+
+    fn names_documents(&self) -> Answered {
+        let context = self.context("true");
+        let (partition, region) = (partition_of(&self.ground.role.arn), &self.ground.region);
+        let own = format!("arn:{partition}:ssm:{region}:{}:document/{ANY_DOCUMENT}", self.ground.account);
+        let of_aws = |name: &str| format!("arn:{partition}:ssm:{region}::document/{name}");
+        let any = self.may_start(&own, &context);
+        if any.answer == Answer::Allow {
+            return no(IAM, format_args!("the caller may use any document: {}", any.reason));
+        }
+        let mut unclear = (any.answer == Answer::Unknown).then_some(any.reason);
+        let ssh = self.may_start(&of_aws(SSH), &context);
+        if ssh.answer != Answer::Deny {
+            for name in BESIDE_SSH {
+                let beside = self.may_start(&of_aws(name), &context);
+                match (beside.answer, ssh.answer) {
+                    (Answer::Deny, _) => {}
+                    (Answer::Allow, Answer::Allow) => {
+                        return no(IAM, format_args!("the caller reaches {SSH} by a wildcard: {}", beside.reason));
+                    }
+                    (Answer::Allow | Answer::Unknown, _) => unclear = unclear.or(Some(beside.reason)),
+                }
+            }
+        }
+        match unclear {
+            Some(reason) => unknown(IAM, reason),
+            None => yes(IAM, "the caller's policies name the documents it may use"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CallError, Facts, RoleFrom, assess::account_of};
+use super::{CallError, Facts, Memory, RoleFrom, assess::account_of};
 use crate::{
     decode::PREFERENCES,
     ids::{AccountId, Thing, ThingKind},
@@ -17,11 +17,11 @@ pub(super) const SERVICES: [&str; 4] = ["kms", "logs", "s3", "ssmmessages"];
 /// What the session rests on, by the ids under which CloudTrail names a change of it, in the account that owns it.
 /// A key or bucket of which nobody knows the owner is left out, as are the managed policies of AWS, which no account
 /// changes. The caller bounds the number: sessions keep [`DEPENDS_MAX`](crate::session::DEPENDS_MAX).
-pub fn rests_on(facts: &Facts<'_>) -> BTreeSet<Thing> {
+pub fn rests_on(facts: &Facts<'_>, memory: &mut Memory) -> BTreeSet<Thing> {
     let mut things = Things { things: BTreeSet::new(), account: facts.key.account };
     things.of_node(facts);
     things.of_document(facts);
-    things.of_log(facts);
+    things.of_log(facts, memory);
     things.of_organization(facts);
     things.things
 }
@@ -87,7 +87,7 @@ impl Things {
         }
     }
 
-    fn of_log(&mut self, facts: &Facts<'_>) {
+    fn of_log(&mut self, facts: &Facts<'_>, memory: &mut Memory) {
         for (name, key) in facts.keys {
             let arn = key.as_ref().map_or(&**name, |key| &*key.arn);
             match account_of(arn) {
@@ -98,7 +98,7 @@ impl Things {
             }
         }
         let settings = facts.settings;
-        let bucket = super::places::places(settings, facts.preferences, facts.key).bucket;
+        let bucket = super::places::bucket(settings, facts.preferences, memory);
         let told = match facts.bucket {
             Some(Ok(bucket)) => Some(bucket.account),
             Some(Err(CallError::Throttled | CallError::Denied | CallError::Gone | CallError::Unknown)) | None => None,

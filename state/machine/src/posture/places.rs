@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Asked, Document};
+use super::{Asked, Document, Memory};
 use crate::{
     document::{SessionDocument, log_object_keys, log_stream_name},
     ids::SessionKey,
@@ -32,20 +32,40 @@ pub struct Places {
 
 /// Where the log of `key` belongs: what is wanted where that is configured, else what the account's preferences
 /// document says. What the document leaves to whoever starts the session is not known.
-pub fn places(settings: &Settings, preferences: &Asked<Document>, key: &SessionKey) -> Places {
-    let document = preferences.as_ref().ok().and_then(|document| SessionDocument::parse(&document.content).ok());
-    places_of(settings, document.as_ref(), key)
+pub fn places(settings: &Settings, preferences: &Asked<Document>, key: &SessionKey, memory: &mut Memory) -> Places {
+    places_of(settings, preferences_of(preferences, memory).as_deref(), key)
+}
+
+/// The bucket for logs, as [`places`] has it.
+pub(super) fn bucket(settings: &Settings, preferences: &Asked<Document>, memory: &mut Memory) -> Option<Arc<str>> {
+    bucket_of(settings, preferences_of(preferences, memory).as_deref())
+}
+
+fn preferences_of(preferences: &Asked<Document>, memory: &mut Memory) -> Option<Arc<SessionDocument>> {
+    memory.document(&preferences.as_ref().ok()?.content).ok()
+}
+
+/// What is wanted where that is configured, else what the document says.
+fn chosen(
+    wanted: Option<&Arc<str>>,
+    document: Option<&SessionDocument>,
+    name: &str,
+    read: fn(&SessionDocument) -> &Arc<str>,
+) -> Option<Arc<str>> {
+    let said = document.filter(|document| !document.inputs.open.contains(name)).map(read);
+    wanted.or(said).filter(|text| !text.is_empty()).map(Arc::clone)
+}
+
+fn bucket_of(settings: &Settings, document: Option<&SessionDocument>) -> Option<Arc<str>> {
+    let wanted = settings.posture.preferences.s3_bucket.as_ref();
+    chosen(wanted, document, S3_BUCKET, |document| &document.inputs.s3_bucket)
 }
 
 pub(super) fn places_of(settings: &Settings, document: Option<&SessionDocument>, key: &SessionKey) -> Places {
     let wanted = &settings.posture.preferences;
-    let chosen = |wanted: &Option<Arc<str>>, name: &str, read: fn(&SessionDocument) -> &Arc<str>| {
-        let said = document.filter(|document| !document.inputs.open.contains(name)).map(read);
-        wanted.as_ref().or(said).filter(|text| !text.is_empty()).map(Arc::clone)
-    };
-    let bucket = chosen(&wanted.s3_bucket, S3_BUCKET, |document| &document.inputs.s3_bucket);
-    let log_group = chosen(&wanted.log_group, LOG_GROUP, |document| &document.inputs.log_group);
-    let session_key = chosen(&wanted.kms_key, KMS_KEY, |document| &document.inputs.kms_key);
+    let bucket = bucket_of(settings, document);
+    let log_group = chosen(wanted.log_group.as_ref(), document, LOG_GROUP, |document| &document.inputs.log_group);
+    let session_key = chosen(wanted.kms_key.as_ref(), document, KMS_KEY, |document| &document.inputs.kms_key);
     let object_keys = || log_object_keys(wanted, document, key.account, &key.region, &key.id);
     Places {
         object_keys: bucket.as_ref().map(|_| object_keys()).unwrap_or_default(),

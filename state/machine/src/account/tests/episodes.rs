@@ -106,11 +106,11 @@ fn a_lock_lives_as_it_should() {
     played.step(261, "put back", lock(Tried::Done));
     played.step(262, "clean", swept(Some(true), &[], 0));
     played.step(277, "clean again", swept(Some(true), &[], 0));
-    played.step(261 + 3_599, "before the deadline", AccountInput::Wake);
-    played.step(261 + 3_600, "the deadline", AccountInput::Wake);
-    played.step(261 + 3_600, "a conflict", AccountInput::ReleaseTried(failed()));
-    played.step(261 + 3_603, "tried again", AccountInput::Wake);
-    played.step(261 + 3_603, "detached", AccountInput::ReleaseTried(Tried::Done));
+    played.step(123 + 3_599, "before the deadline", AccountInput::Wake);
+    played.step(123 + 3_600, "the deadline", AccountInput::Wake);
+    played.step(123 + 3_600, "a conflict", AccountInput::ReleaseTried(failed()));
+    played.step(123 + 3_603, "tried again", AccountInput::Wake);
+    played.step(123 + 3_603, "detached", AccountInput::ReleaseTried(Tried::Done));
     insta::assert_snapshot!(played.story);
 }
 
@@ -239,6 +239,20 @@ fn a_person_ends_a_lock() {
     played.step(90, "", AccountInput::Wake);
     let effects = played.one.step(AccountInput::ReleaseAsked(act("ann", 91)), now(91), &played.settings);
     assert_eq!(calls(&effects), ["deny", "leave", "quarantine"]);
+}
+
+// I7: whoever detaches a lock does not make it longer.
+#[test]
+fn what_was_put_back_ends_when_it_would_have_ended() {
+    let mut played = Played::locked(enforcing());
+    let ends = played.one.episode.as_ref().unwrap().ends_at(&played.settings.quarantine);
+    for seconds in [200, 400, 600] {
+        played.step(seconds, "", AccountInput::Seen { tier: None, since: now(seconds - 1) });
+        assert_eq!(played.phase(seconds), Some(EpisodePhase::Drifted));
+        played.step(seconds + 5, "", lock(Tried::Done));
+        let episode = played.one.episode.as_ref().unwrap();
+        assert_eq!(episode.ends_at(&played.settings.quarantine), ends, "put back at {seconds}");
+    }
 }
 
 // I7: a late answer about an earlier episode does not end this one.

@@ -36,7 +36,7 @@ fn a_session_rests_on_what_can_take_its_log_away() {
         thing(ThingKind::Organization, "000000000001", ACCOUNT),
         thing(ThingKind::Organization, "000000000001", "p-abc123"),
     ]);
-    assert_eq!(rests_on(&show.facts()), expected);
+    assert_eq!(rests_on(&show.facts(), &mut Memory::default()), expected);
 }
 
 /// TH13
@@ -44,7 +44,7 @@ fn a_session_rests_on_what_can_take_its_log_away() {
 fn the_setting_counts_where_the_role_comes_from_it() {
     let mut show = Show::new();
     show.node().role = Some(("Managed".into(), RoleFrom::DefaultHostManagement));
-    let things = rests_on(&show.facts());
+    let things = rests_on(&show.facts(), &mut Memory::default());
     let setting = "/ssm/managed-instance/default-ec2-instance-management-role";
     assert!(things.contains(&thing(ThingKind::ServiceSetting, ACCOUNT, setting)));
     assert!(!things.iter().any(|it| it.kind == ThingKind::InstanceProfile));
@@ -56,11 +56,15 @@ fn a_document_belongs_to_its_account() {
     let mut show = Show::new();
     show.described.document = format!("arn:aws:ssm:eu-west-1:{ARCHIVE}:document/Shared").into();
     show.document = Some(document(&inputs()));
-    let documents: Vec<_> = rests_on(&show.facts()).into_iter().filter(|it| it.kind == ThingKind::Document).collect();
+    let documents: Vec<_> = rests_on(&show.facts(), &mut Memory::default())
+        .into_iter()
+        .filter(|it| it.kind == ThingKind::Document)
+        .collect();
     assert_eq!(documents, [thing(ThingKind::Document, ARCHIVE, "Shared")]);
     show.described.document = "AWS-StartSSHSession".into();
     show.document = None;
-    let documents = rests_on(&show.facts()).into_iter().filter(|it| it.kind == ThingKind::Document);
+    let documents =
+        rests_on(&show.facts(), &mut Memory::default()).into_iter().filter(|it| it.kind == ThingKind::Document);
     let names: Vec<_> = documents.map(|it| it.id.to_string()).collect();
     assert_eq!(names, ["AWS-StartSSHSession", "SSM-SessionManagerRunShell"]);
 }
@@ -78,24 +82,30 @@ fn without_answers_what_is_named_still_counts() {
         thing(ThingKind::Key, ACCOUNT, "1234"),
         thing(ThingKind::Bucket, ARCHIVE, BUCKET),
     ]);
-    assert_eq!(rests_on(&show.facts()), expected);
+    assert_eq!(rests_on(&show.facts(), &mut Memory::default()), expected);
 }
 
 /// One rule says where the log belongs, for the document and for whoever looks.
 #[test]
 fn places_are_the_wanted_ones_else_the_documents() {
     let mut show = Show::new();
-    let found = places(&show.settings, &show.preferences, &show.key);
+    let found = places(&show.settings, &show.preferences, &show.key, &mut Memory::default());
     assert_eq!(found.bucket.as_deref(), Some(BUCKET));
     assert_eq!(found.object_keys[0], "sessions/111122223333/eu-west-1/ann-0a1b.log");
     assert_eq!(found.keys, ["alias/session".into()].into());
     assert_eq!((found.log_group.as_deref(), found.stream.as_deref()), (Some("/sessions"), Some("ann-0a1b")));
     show.prefer("s3BucketName", json!("elsewhere"));
-    assert_eq!(places(&show.settings, &show.preferences, &show.key).bucket.as_deref(), Some(BUCKET));
+    assert_eq!(
+        places(&show.settings, &show.preferences, &show.key, &mut Memory::default()).bucket.as_deref(),
+        Some(BUCKET)
+    );
     show.settings.posture.preferences = crate::document::WantedPreferences::default();
-    assert_eq!(places(&show.settings, &show.preferences, &show.key).bucket.as_deref(), Some("elsewhere"));
+    assert_eq!(
+        places(&show.settings, &show.preferences, &show.key, &mut Memory::default()).bucket.as_deref(),
+        Some("elsewhere")
+    );
     show.prefer("s3BucketName", json!("{{ bucket }}"));
-    assert_eq!(places(&show.settings, &show.preferences, &show.key).bucket, None);
+    assert_eq!(places(&show.settings, &show.preferences, &show.key, &mut Memory::default()).bucket, None);
     show.preferences = Err(CallError::Denied);
-    assert_eq!(places(&show.settings, &show.preferences, &show.key), Places::default());
+    assert_eq!(places(&show.settings, &show.preferences, &show.key, &mut Memory::default()), Places::default());
 }

@@ -26,13 +26,13 @@ fn the_preferences_may_be_given_by_arn() {
         ["", "SSM-SessionManagerRunShell", "arn:aws:ssm:eu-west-1:111122223333:document/SSM-SessionManagerRunShell"]
     {
         show.described.document = name.into();
-        assert_eq!(&*session_type(&show.facts()), "Standard_Stream", "{name}");
+        assert_eq!(&*session_type(&show.facts(), &mut Memory::default()), "Standard_Stream", "{name}");
         show.expect(DocumentAsWanted, Tri::Yes, "");
         show.expect(StreamingOn, Tri::Yes, "/sessions");
     }
     for name in ["AWS-StartSSHSession", "arn:aws:ssm:eu-west-1:999988887777:document/SSM-SessionManagerRunShell"] {
         show.described.document = name.into();
-        assert_eq!(&*session_type(&show.facts()), "", "{name}");
+        assert_eq!(&*session_type(&show.facts(), &mut Memory::default()), "", "{name}");
     }
 }
 
@@ -43,9 +43,9 @@ fn a_documents_content_says_what_it_opens() {
     show.described.document = "Harmless".into();
     let port = r#"{"schemaVersion":"1.0","sessionType":"Port","properties":{"portNumber":"22"}}"#;
     show.document = Some(Ok(Arc::new(Document { version: "1".into(), content: port.into() })));
-    assert_eq!(&*session_type(&show.facts()), "Port");
+    assert_eq!(&*session_type(&show.facts(), &mut Memory::default()), "Port");
     show.document = Some(Err(CallError::Denied));
-    assert_eq!(&*session_type(&show.facts()), "");
+    assert_eq!(&*session_type(&show.facts(), &mut Memory::default()), "");
 }
 
 /// TH15, TH31

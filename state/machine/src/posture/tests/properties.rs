@@ -150,7 +150,7 @@ proptest! {
         if at == 0 {
             prop_assert_eq!(answers[&EvidenceKind::LogWritable].value, Tri::Unknown);
         }
-        rests_on(&show.facts());
-        session_type(&show.facts());
+        rests_on(&show.facts(), &mut Memory::default());
+        session_type(&show.facts(), &mut Memory::default());
     }
 }
