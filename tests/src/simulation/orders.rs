@@ -84,7 +84,7 @@ impl Orders {
         let command = Arc::clone(&machine);
         let running = async move {
             let now = host::Host::now(&*command);
-            let Ok(metrics) = Metrics::new() else { return };
+            let metrics = Metrics::new().unwrap_or_else(|error| panic!("the table of metrics is wrong: {error}"));
             let settings = sim.settings.clone();
             let board = SharedBoard::new(Board::new(now, &settings, "", metrics.clone()));
             let store = SimStore::new(Arc::clone(&command));

@@ -162,7 +162,8 @@ pub(super) fn documents_checked(facts: &Facts<'_>, memory: &mut Memory) -> Answe
     };
     let Some(node) = node_arn(facts, &identity) else { return unknown("", "the target is no node") };
     let known = facts.node.and_then(|node| node.as_ref().ok());
-    let tags = known.iter().flat_map(|node| &node.tags).map(|(name, value)| format!("{name}={value}"));
+    // Names and values apart: signs between them can be part of either.
+    let tags = known.iter().flat_map(|node| &node.tags).flat_map(|(name, value)| [name.to_string(), value.to_string()]);
     // Tags of a node that nobody knows are other grounds than none.
     let mut resources = vec![node.clone(), if known.is_some() { "known" } else { "" }.to_owned()];
     resources.extend(tags);

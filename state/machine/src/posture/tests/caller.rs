@@ -141,6 +141,21 @@ fn statements_bound_to_tags_of_the_node_are_decided() {
     hybrid.expect(DocumentsChecked, Tri::No, "unchecked");
 }
 
+/// What is remembered of a node with some tags is not said of it with others, however alike they are written.
+#[test]
+fn tags_that_look_alike_are_told_apart() {
+    let mut show = starting(json!({"Effect": "Allow", "Action": "ssm:StartSession", "Resource": "*",
+        "Condition": {"StringEquals": {"ssm:resourceTag/ExternalAccessGrantedTo": "a=b"}}}));
+    let mut memory = Memory::default();
+    let mut answer = |show: &mut Show, name: &str, value: &str| {
+        show.node().tags = [(name.into(), value.into())].into();
+        assess(&show.facts(), &[DocumentsChecked], &mut memory).remove(&DocumentsChecked).unwrap().value
+    };
+    assert_eq!(answer(&mut show, "ExternalAccessGrantedTo=a", "b"), Tri::Yes);
+    assert_eq!(answer(&mut show, "ExternalAccessGrantedTo", "a=b"), Tri::No);
+    assert_eq!(answer(&mut show, "ExternalAccessGrantedTo", "other"), Tri::Yes);
+}
+
 /// R-D2
 #[test]
 fn documents_must_be_named() {
