@@ -310,7 +310,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             State::Register(register) => {
                 let inputs = news.iter().filter_map(register_input);
                 let effects = register.step_all(inputs, now, &self.settings, self.accounts_in_organization);
-                Follows { effects, due: register.due_at(&self.settings), ..Follows::default() }
+                Follows { effects, due: register.due_at(now, &self.settings), ..Follows::default() }
             }
         };
         // Nothing is made of what is kept no more by the passing of time.

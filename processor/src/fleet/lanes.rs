@@ -112,12 +112,13 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
     /// Sees to what a handler has left for later: what is due is looked at soon, for the rest wake-ups are sent. Where the
     /// handler has `heard` of sessions, those that are due may have to be ended.
     pub(super) async fn follow(&self, handler: &mut OfCrew<S, H>, heard: bool, now: Now) {
-        let mut later = Vec::new();
-        let mut due = Vec::new();
+        let (mut later, mut due) = (Vec::new(), Vec::new());
+        let organized = handler.organizes && handler.calls == Calls::Now;
         for (at, subject) in handler.schedule.drain() {
             if *partition(&subject) == *ORGANIZATION {
-                // Whoever looks after the organisation finds it; if that is this worker, at once.
-                if at <= now.plus_ms(SOON_MS) {
+                // Whoever looks after the organisation finds it; if that is this worker, at once. What a look at it leaves
+                // behind has its turn at the next tick: nothing is looked at without a pause.
+                if at <= now.plus_ms(SOON_MS) && !organized {
                     self.organization.notify_one();
                 }
             } else if at <= now.plus_ms(SOON_MS) {

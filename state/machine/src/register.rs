@@ -270,8 +270,9 @@ impl Register {
         }
     }
 
-    /// When to look again.
-    pub fn due_at(&self, settings: &Settings) -> Option<Now> {
+    /// When to look again. What was due until `now` was done by the step that read its time: a place that is not free yet
+    /// is free when somebody leaves, who says so.
+    pub fn due_at(&self, now: Now, settings: &Settings) -> Option<Now> {
         let rules = &settings.quarantine;
         if !register_works(settings) {
             return None;
@@ -279,7 +280,7 @@ impl Register {
         let waiting = self.entries.values().any(Entry::waits);
         let hours = self.grants.iter().map(|at| at.plus_ms(HOUR_MS));
         let breaker = self.entries.values().map(|entry| entry.asked_at.plus_ms(rules.breaker_ms));
-        let free = hours.chain(breaker).min().filter(|_| waiting);
+        let free = hours.chain(breaker).filter(|at| *at > now).min().filter(|_| waiting);
         let compare = self.compared_at.map_or(Now(0), |at| at.plus_ms(rules.compare_ms));
         free.into_iter().chain([compare]).min()
     }

@@ -169,6 +169,7 @@ fn injected() -> StoreError {
 impl Store for SimStore {
     async fn load(&self, key: &str) -> Result<Option<Item>, StoreError> {
         self.call().await?;
+        watch::read(self.sim(), key);
         Ok(lock(&self.sim().tables).rows.get(key).map(|row| row.item.clone()))
     }
 

@@ -36,6 +36,9 @@ const CALM_MS: i64 = 180_000;
 const ENDED_MS_MAX: i64 = 150_000;
 /// How long something may be overdue in calm times, in milliseconds (I8, I13).
 const OVERDUE_MS_MAX: i64 = 120_000;
+/// How often one item may be read between two looks around. A worker that looks at something again and again, as if it were
+/// always due, reads it thousands of times.
+const READS_MAX: u32 = 500;
 /// How far the clocks of workers and world may be apart, and how long an index may lag, in milliseconds.
 const SLACK_MS: i64 = 5_500;
 
@@ -52,6 +55,8 @@ pub struct Watch {
     pub checks: BTreeMap<&'static str, u64>,
     /// Since when each account is locked.
     attached: BTreeMap<AccountId, Now>,
+    /// How often each item was read since the last look around.
+    reads: BTreeMap<Arc<str>, u32>,
 }
 
 fn count(sim: &Sim, id: &'static str) {
@@ -104,6 +109,21 @@ pub fn is_durable(sim: &Sim, place: &str, meaning: &Meaning) {
         Meaning::Nothing | Meaning::Unreadable => true,
     });
     expect(sim, "I2", holds, place, &format!("checkpointed before {meaning:?} was stored"));
+}
+
+/// Liveness: nobody goes round in circles. Time does not pass for who asks without waiting, so nothing else would show it.
+pub fn read(sim: &Sim, key: &str) {
+    let mut watch = lock(&sim.watch);
+    let Some(reads) = watch.reads.get_mut(key) else {
+        watch.reads.insert(key.into(), 1);
+        return;
+    };
+    *reads += 1;
+    let reads = *reads;
+    drop(watch);
+    if reads == READS_MAX {
+        sim.broken("liveness", key, format!("read {READS_MAX} times within 5 s: somebody goes round in circles"));
+    }
 }
 
 /// I3: what events tell is written under the fence of the shard they came from, and under none that is lower than the last.
@@ -253,6 +273,7 @@ pub fn tick(sim: &Sim) {
         (now > troubles.calm_since.plus_ms(CALM_MS), troubles.touched.clone())
     };
     let fine = |account: AccountId| touched.get(&account).is_none_or(|until| now > until.plus_ms(CALM_MS));
+    lock(&sim.watch).reads.clear();
     attachments(sim, now, calm);
     if !calm {
         return;

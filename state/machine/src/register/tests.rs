@@ -52,9 +52,25 @@ fn there_is_room_for_so_many() {
     assert_eq!(step(&mut register, [left(4)], 10, &settings), ["grant/002/1"]);
     assert_eq!(step(&mut register, [left(3)], 20, &settings), ["grant/001/1"]);
     assert_eq!(step(&mut register, [asked(6, Severity::Critical), left(5)], 30, &settings), [waits(6, "hourly_max")]);
-    assert!(register.due_at(&settings).unwrap() <= now(3_600));
+    assert!(register.due_at(now(30), &settings).unwrap() <= now(3_600));
     assert_eq!(step(&mut register, [RegisterInput::Wake], 3_599, &settings), [""; 0]);
     assert_eq!(step(&mut register, [RegisterInput::Wake], 3_600, &settings), ["grant/006/1"]);
+}
+
+// Who waits for a place longer than the breaker's time, or than an hour, is no reason to look again and again.
+#[test]
+fn waiting_for_a_place_is_not_always_due() {
+    let (mut register, mut settings) = (Register::default(), enforcing());
+    settings.quarantine.concurrent_max = 1;
+    step(&mut register, [asked(1, Severity::High), asked(2, Severity::High)], 0, &settings);
+    for at in [1, 600, 601, 3_600, 3_601, 10_000] {
+        let compared = RegisterInput::Compared { locks: None, since: now(at) };
+        step(&mut register, [compared], at, &settings);
+        assert!(register.entries[&account(2)].granted_at.is_none());
+        let due = register.due_at(now(at), &settings).unwrap();
+        assert!(due > now(at), "at {at}: {due}");
+    }
+    assert_eq!(step(&mut register, [left(1)], 10_001, &settings), ["grant/002/1"]);
 }
 
 #[test]
@@ -90,7 +106,7 @@ fn observing_grants_nothing() {
     settings.quarantine.mode = Mode::Observe;
     let told = step(&mut register, [asked(1, Severity::High)], 0, &settings);
     assert_eq!(told, ["wait/001/1/quarantine.mode"]);
-    assert_eq!(register.due_at(&settings), None);
+    assert_eq!(register.due_at(now(0), &settings), None);
 }
 
 // An older episode, or one that left, is not asked for again.
@@ -134,7 +150,7 @@ fn what_is_attached_is_compared() {
     let none = RegisterInput::Compared { locks: None, since: now(180) };
     step(&mut register, [], 122, &settings);
     assert_eq!(step(&mut register, [none], 181, &settings), [""; 0]);
-    assert_eq!(register.due_at(&settings), Some(now(181 + 60)));
+    assert_eq!(register.due_at(now(181), &settings), Some(now(181 + 60)));
     assert_eq!(register.entries[&account(1)].told.len(), 2, "one comparison is kept");
 }
 
