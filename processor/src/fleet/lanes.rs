@@ -11,6 +11,7 @@ use std::{
 
 use sessionwarden_machine::{
     ids::{Now, Subject},
+    mutation::{Mutation, made},
     register::register_works,
 };
 use tokio::{sync::Notify, task::JoinSet};
@@ -113,7 +114,7 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
     /// handler has `heard` of sessions, those that are due may have to be ended.
     pub(super) async fn follow(&self, handler: &mut OfCrew<S, H>, heard: bool, now: Now) {
         let (mut later, mut due) = (Vec::new(), Vec::new());
-        let organized = handler.organizes && handler.calls == Calls::Now;
+        let organized = handler.organizes && handler.calls == Calls::Now && !made(Mutation::WaitingAlwaysDue);
         for (at, subject) in handler.schedule.drain() {
             if *partition(&subject) == *ORGANIZATION {
                 // Whoever looks after the organisation finds it; if that is this worker, at once. What a look at it leaves

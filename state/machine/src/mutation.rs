@@ -72,6 +72,8 @@ mutations! {
     FenceOfAnyShard "fence-of-any-shard";
     /// A lock that somebody detached lasts longer once it is put back: the simulation found it in the product.
     DriftRenewsLock "drift-renews-lock";
+    /// A lock that waits for a place is due all the time: the simulation found it in the product.
+    WaitingAlwaysDue "waiting-always-due";
 }
 
 #[cfg(feature = "mutations")]

@@ -280,7 +280,8 @@ impl Register {
         let waiting = self.entries.values().any(Entry::waits);
         let hours = self.grants.iter().map(|at| at.plus_ms(HOUR_MS));
         let breaker = self.entries.values().map(|entry| entry.asked_at.plus_ms(rules.breaker_ms));
-        let free = hours.chain(breaker).filter(|at| *at > now).min().filter(|_| waiting);
+        let lies_ahead = |at: &Now| *at > now || made(Mutation::WaitingAlwaysDue);
+        let free = hours.chain(breaker).filter(lies_ahead).min().filter(|_| waiting);
         let compare = self.compared_at.map_or(Now(0), |at| at.plus_ms(rules.compare_ms));
         free.into_iter().chain([compare]).min()
     }

@@ -60,15 +60,15 @@ faults! {
     /// A task is not polled for a while; poll.
     Stutter "stutter" 0.000_1 0.002;
     /// A shard is split; second.
-    Split "split" 0.000_2 0.001_5;
+    Split "split" 0.000_5 0.004;
     /// Two shards are merged; second.
-    Merge "merge" 0.000_2 0.001_5;
+    Merge "merge" 0.000_5 0.004;
     /// A place in a shard expires; reading.
     IteratorExpired "iterator-expired" 0.000_5 0.02;
     /// A reading is throttled.
     ReadThrottled "read-throttled" 0.005 0.2;
     /// A reading never answers.
-    ReadHangs "read-hangs" 0.000_02 0.000_3;
+    ReadHangs "read-hangs" 0.000_1 0.002;
     /// A reading gives a part of what is there.
     PartialBatch "partial-batch" 0.05 0.6;
     /// The list of shards is not answered.
@@ -154,7 +154,7 @@ faults! {
     /// An account takes no further policy for minutes; second.
     SlotsFull "slots-full" 0.000_2 0.001_5;
     /// Somebody else detaches a quarantine policy; second.
-    ForeignDetach "foreign-detach" 0.001 0.02;
+    ForeignDetach "foreign-detach" 0.001 0.03;
     /// Feed and audit trail take nothing for a while; second.
     FeedDown "feed-down" 0.000_2 0.002;
     /// Something is written into feed and audit trail, and the answer lost; write.

@@ -154,7 +154,10 @@ impl Host for SimHost {
         // While something holds everything up, things are late: so are looks, and what is told.
         let late = matches!((broken.id, broken.what.as_str()), ("I8", what) if what.contains("overdue"))
             || matches!((broken.id, broken.what.as_str()), ("I1", what) if what.contains("no incident says so"));
-        if !late || super::watch::is_calm(&self.sim) {
+        // What it was ended for went with its item.
+        let forgotten = matches!(broken.id, "I10" | "I11")
+            && lock(&self.sim.troubles).forgotten.iter().any(|key| key.to_string() == broken.subject);
+        if !forgotten && (!late || super::watch::is_calm(&self.sim)) {
             self.sim.found(broken.clone());
         }
     }

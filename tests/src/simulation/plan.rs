@@ -51,6 +51,8 @@ pub struct Plan {
     pub only: Option<BTreeSet<Occurrence>>,
     /// What people do, in order.
     pub acts: Vec<Act>,
+    /// Events are spread by their own id, not by account: those of one account come through several shards.
+    pub spread: bool,
 }
 
 /// Something that people do.
@@ -131,6 +133,7 @@ impl Plan {
             rates,
             only: None,
             acts,
+            spread: !wanted.standard && dice.chance(0.3),
         }
     }
 
@@ -186,6 +189,7 @@ fn draw_settings(below: &mut impl FnMut(i64, i64) -> i64, standard: bool) -> Set
     rules.hourly_max = below(3, 6) as usize;
     rules.share_percent_max = 100;
     rules.breaker_accounts = 50;
+    rules.breaker_ms = 120_000;
     rules.wait_ms_max = 600_000;
     rules.compare_ms = 30_000;
     rules.bite_ms_max = 300_000;

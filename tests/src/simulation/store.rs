@@ -200,6 +200,7 @@ impl Store for SimStore {
                 }
                 Wrote::Conflict => saved.push(Saved::Conflict),
                 Wrote::Fenced(found) => {
+                    watch::refused(&self.host, &write.item.key, self.fence.as_ref());
                     let (key, fence) =
                         (Arc::clone(&write.item.key), self.fence.as_ref().map_or(0, |fence| fence.number));
                     fenced = Some(StoreError::Fenced { key, fence, found });

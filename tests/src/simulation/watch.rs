@@ -17,8 +17,10 @@ use sessionwarden_machine::{
     effect::Response,
     ids::{AccountId, Now, SessionKey, Subject},
     invariants::Broken,
+    lease::ShardId,
     posture::Who,
     session::{Life, Rules, Session},
+    settings::Tier,
 };
 use sessionwarden_store::{Fence, Item};
 
@@ -34,6 +36,8 @@ use super::{
 const CALM_MS: i64 = 180_000;
 /// How long after its evidence a violating session may live in calm times, in milliseconds (I1).
 const ENDED_MS_MAX: i64 = 150_000;
+/// How much longer than its time a lock may last in calm times, in milliseconds (I7).
+const LOCKED_MS_MAX: i64 = 60_000;
 /// How long something may be overdue in calm times, in milliseconds (I8, I13).
 const OVERDUE_MS_MAX: i64 = 120_000;
 /// How often one item may be read between two looks around. A worker that looks at something again and again, as if it were
@@ -53,8 +57,8 @@ pub struct Watch {
     pub shown_roles: BTreeMap<(AccountId, Arc<str>), Vec<Now>>,
     /// How often each promise was checked here.
     pub checks: BTreeMap<&'static str, u64>,
-    /// Since when each account is locked.
-    attached: BTreeMap<AccountId, Now>,
+    /// Since when each account is locked, for which episode and how strictly.
+    attached: BTreeMap<AccountId, (u32, Tier, Now)>,
     /// How often each item was read since the last look around.
     reads: BTreeMap<Arc<str>, u32>,
 }
@@ -144,6 +148,16 @@ pub fn saved(host: &SimHost, before: Option<&Row>, item: &Item, fence: Option<&F
             expect(sim, "I3", !behind, &item.key, "written under a fence that is behind");
         }
     }
+}
+
+/// I3: a write is refused for its fence, so its shard must have been taken over since.
+pub fn refused(host: &SimHost, key: &str, fence: Option<&Fence>) {
+    let Some(fence) = fence else { return };
+    let shards = lock(&host.sim.shards);
+    let latest = shards.rows.get(&ShardId::from(&*fence.shard)).map(|row| row.fence);
+    drop(shards);
+    let what = format!("refused under fence {}, with which {} is held", fence.number, fence.shard);
+    expect(&host.sim, "I3", latest.is_none_or(|latest| latest > fence.number), key, &what);
 }
 
 /// What is due in the lane of a wake-up that is received, and its revision.
@@ -241,9 +255,9 @@ pub fn locks(sim: &Sim, id: AccountId) {
     let episode = stored.as_ref().and_then(|account| account.episode.as_ref());
     let recorded = episode.is_some_and(|episode| episode.granted_at.is_some() && episode.holds());
     expect(sim, "I7", recorded, &name, "a lock that belongs to no episode");
-    if episode.is_some_and(|episode| episode.locked_at.is_none()) {
+    if let Some(episode) = episode.filter(|episode| episode.locked_at.is_none()) {
         // Its time begins when it is known to hold: an attempt whose answer was lost is made again.
-        lock(&sim.watch).attached.insert(id, sim.now());
+        lock(&sim.watch).attached.insert(id, (episode.number, episode.tier, sim.now()));
     }
     let reference = lock(&sim.reference);
     let named = episode.map(|episode| episode.named.clone()).unwrap_or_default();
@@ -282,28 +296,31 @@ pub fn tick(sim: &Sim) {
     alive(sim, now, &fine);
 }
 
-/// I7: every quarantine ends, or a person is asked for help.
+/// I7: every quarantine ends in its time, whoever detached it meanwhile, or a person is asked for help.
 fn attachments(sim: &Sim, now: Now, calm: bool) {
-    let attached = sim.organization.with(|world| world.quarantined());
-    let since: Vec<(AccountId, Now)> = {
-        let mut watch = lock(&sim.watch);
-        watch.attached.retain(|account, _| attached.contains_key(account));
-        for account in attached.keys() {
-            watch.attached.entry(*account).or_insert(now);
-        }
-        watch.attached.iter().map(|(account, since)| (*account, *since)).collect()
-    };
     let rules = &sim.settings.quarantine;
-    for (id, since) in since {
-        let long = now > since.plus_ms(rules.duration_ms + CALM_MS) && calm;
+    for id in sim.organization.with(|world| world.quarantined()).into_keys() {
+        let episode = account(sim, id).and_then(|account| account.episode);
+        let since = {
+            let fresh = episode.as_ref().map_or((0, Tier::Access, now), |episode| (episode.number, episode.tier, now));
+            let mut watch = lock(&sim.watch);
+            let known = watch.attached.entry(id).or_insert(fresh);
+            if (known.0, known.1) != (fresh.0, fresh.1) {
+                *known = fresh;
+            }
+            known.2
+        };
+        let over = since.plus_ms(rules.duration_ms + LOCKED_MS_MAX);
+        let ends_at = episode.as_ref().filter(|episode| episode.holds()).and_then(|episode| episode.ends_at(rules));
+        let in_time = ends_at.is_none_or(|at| at <= over);
+        expect(sim, "I7", in_time, &id.to_string(), "its lock is to last longer than a lock lasts");
         let told = || {
             let stuck = format!("incident/lock-stuck/{id}");
-            let known = account(sim, id)
-                .and_then(|account| account.episode)
-                .is_some_and(|episode| episode.hopeless || episode.failures > 0);
-            known || lock(&sim.written).entries.keys().any(|entry| entry.starts_with(&stuck))
+            episode.as_ref().is_some_and(|episode| episode.hopeless || episode.failures > 0)
+                || lock(&sim.written).entries.keys().any(|entry| entry.starts_with(&stuck))
         };
-        expect(sim, "I7", !long || told(), &id.to_string(), "locked for longer than a lock lasts, and nobody was told");
+        let ends = now <= over || !calm || told();
+        expect(sim, "I7", ends, &id.to_string(), "locked for longer than a lock lasts, and nobody was told");
     }
 }
 

@@ -224,7 +224,7 @@ impl Session {
             Some(("conclude", cause)) => want::PASSING.contains(&cause),
             Some(("incident", cause)) => want::CAUSES.contains(&cause) || self.violates(cause),
             Some((kind, rest)) => kind == "terminate" && rest == "planned",
-            None => matches!(id, "count" | "verdict") || (id == "terminate" && self.end_confirmed()),
+            None => matches!(id, "count" | "verdict") || (id == "terminate" && self.ended_at().is_some()),
         }
     }
 
@@ -238,7 +238,10 @@ impl Session {
     }
 
     pub(super) fn is_done(&self, id: &EffectId) -> bool {
-        self.done.as_ref().is_some_and(|done| done.contains(&self.short(id)))
+        let short = self.short(id);
+        // Whoever is alive after all is ended again.
+        let stands = &*short.0 != "terminate" || self.ended_at().is_some();
+        stands && self.done.as_ref().is_some_and(|done| done.contains(&short))
     }
 
     /// The calls that are kept, with their kinds.

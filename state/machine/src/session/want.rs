@@ -31,10 +31,11 @@ impl Session {
             self.want_activities(&mut effects);
         }
         self.want_findings(settings, &mut effects);
-        self.want_termination(now, settings, &mut effects);
+        let phase = self.phase(verdict, settings);
+        self.want_termination(phase, now, settings, &mut effects);
         self.want_incidents(verdict, now, settings, &mut effects);
         if settings.organization
-            && let Phase::Closed(outcome) = self.phase(verdict, settings)
+            && let Phase::Closed(outcome) = phase
         {
             let id = EffectId(format!("verdict/{}", self.key).into());
             effects.push(Effect::Close {
@@ -102,7 +103,7 @@ impl Session {
         }
     }
 
-    fn want_termination(&self, now: Now, settings: &Settings, effects: &mut Vec<Effect>) {
+    fn want_termination(&self, phase: Phase, now: Now, settings: &Settings, effects: &mut Vec<Effect>) {
         let Some(violations) = &self.violations else {
             return;
         };
@@ -114,7 +115,9 @@ impl Session {
             let reason: Arc<str> = titles.join("; ").into();
             let seen = self.seen.as_ref();
             let asked = seen.is_some_and(|seen| seen.terminate_asked_at.is_some());
-            let result = match (called, confirmed) {
+            // Where AWS does not answer, a session is closed by the end that an event reported.
+            let ended = confirmed || (!asked && matches!(phase, Phase::Closed(_)));
+            let result = match (called, ended) {
                 (false, _) => Some(RemedyResult::Planned),
                 (true, true) if asked => Some(RemedyResult::Done),
                 (true, true) => Some(RemedyResult::Unneeded),

@@ -3,7 +3,7 @@
 use super::support::*;
 use crate::{
     effect::{Effect, Mode, RemedyResult, Report},
-    session::{Input, LogLook, Outcome, Phase, Session},
+    session::{Input, Life, LogLook, Outcome, Phase, Session},
 };
 
 const NOTHING: [&str; 0] = [];
@@ -72,6 +72,23 @@ fn a_session_that_ended_by_itself_needed_no_remedy() {
     let (mut desk, mut one) = ending();
     let effects = desk.step(&mut one, ended(16, 12), 16);
     assert_eq!(remedy(&effects), RemedyResult::Unneeded);
+}
+
+// I4: where AWS does not answer for too long, a session is closed by the end that an event reported, with its remedy: what
+// was intended has a result.
+#[test]
+fn a_session_that_is_closed_by_an_event_has_a_remedy() {
+    let (mut desk, mut one) = ending();
+    let silent = |seconds| round(seconds, Life::Unknown, &[], LogLook::Unknown);
+    desk.play(&mut one, [(3, terminate(3, 9)), (5, silent(5)), (902, silent(902))]);
+    assert_eq!(desk.phase(&one), Phase::Terminating);
+    let effects = desk.step(&mut one, silent(904), 904);
+    assert_eq!(ids(&effects), ["terminate/*", "verdict/*"]);
+    assert_eq!(remedy(&effects), RemedyResult::Unneeded);
+    done(&mut desk, &mut one, 904);
+    assert_eq!(step(&mut desk, &mut one, silent(905), 905), NOTHING);
+    // AWS answers, and it is alive: that it was said to have ended keeps nobody from ending it.
+    assert_eq!(step(&mut desk, &mut one, alive(910, &GOOD), 910), ["terminate/*"]);
 }
 
 // R-W3, I1: an end that cannot be confirmed opens one incident, at the configured time.
@@ -248,7 +265,7 @@ fn an_end_that_is_never_confirmed_is_believed_in_the_end() {
     assert_eq!((desk.phase(&one), desk.due_ms(&one)), (Phase::Terminating, Some(924_000)));
     let effects = step(&mut desk, &mut one, look(920, LogLook::Unknown), 920);
     // I5: without a confirmed end it does not count.
-    assert_eq!(effects, ["finding/*/SW-DOC-02", "verdict/*"]);
+    assert_eq!(effects, ["finding/*/SW-DOC-02", "terminate/*", "verdict/*"]);
     assert_eq!(desk.phase(&one), Phase::Closed(Outcome::Violated));
 }
 
