@@ -31,6 +31,10 @@ coverage:
 simulate *ARGS:
     cargo run --release --locked -p sessionwarden-tests --bin simulate -- {{ ARGS }}
 
+# Simulate new seeds for so many minutes
+nightly MINUTES="60":
+    .ci/nightly {{ MINUTES }}
+
 # Prove that the simulation finds mistakes
 mutants *ARGS:
     cargo run --release --locked -p sessionwarden-tests --features mutations --bin mutants -- {{ ARGS }}

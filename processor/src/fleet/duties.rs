@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use sessionwarden_machine::{
     ids::{Now, Subject},
     incident::IncidentInput,
@@ -72,14 +73,16 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static, M: MetricSink, X:
     /// Runs until `stop`, then sends what is left.
     pub(super) async fn run(self, worker: watch::Receiver<WorkerStatus>, stop: CancellationToken) {
         let Self { rechecks, times, counts, expiry, people, status, source_pulse, recheck_pulse } = self;
-        tokio::join!(
-            show(&rechecks, &status, worker.clone(), &source_pulse, &stop),
-            sweep(&rechecks, times, &worker, &recheck_pulse, &stop),
-            reconcile(&rechecks, times, &worker, &stop),
-            organize(&rechecks, &worker, &stop),
-            forget(&rechecks, expiry, &worker, &stop),
-            tell(&rechecks, times, counts, people, &stop),
-        );
+        // Only what has something to do is polled.
+        let all: [BoxFuture<'_, ()>; 6] = [
+            Box::pin(show(&rechecks, &status, worker.clone(), &source_pulse, &stop)),
+            Box::pin(sweep(&rechecks, times, &worker, &recheck_pulse, &stop)),
+            Box::pin(reconcile(&rechecks, times, &worker, &stop)),
+            Box::pin(organize(&rechecks, &worker, &stop)),
+            Box::pin(forget(&rechecks, expiry, &worker, &stop)),
+            Box::pin(tell(&rechecks, times, counts, people, &stop)),
+        ];
+        all.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
         let _ = status.send(rechecks.crew().board.lock().snapshot(now()));
         source_pulse.finish();
         recheck_pulse.finish();

@@ -111,8 +111,8 @@ where
     Q: WakeUps + 'static,
     E: EventStream,
     L: LeaseTable,
-    M: MetricSink,
-    X: Expiry,
+    M: MetricSink + 'static,
+    X: Expiry + 'static,
 {
     /// Runs until `stop`. Then the shards are drained and handed over first; looks that are under way are finished, and
     /// what is still due waits in the store for another worker. Dropping the future ends all at once, as a crash would.
@@ -134,13 +134,9 @@ where
                 serve(rechecks.queue(), wake_limits, now, handle, &over).await;
             }));
         }
-        let working = duties.run(status, over.clone());
-        let reading = async {
-            let stopped = worker.run(stream, leases, sink, SystemClock::new(), stop).await;
-            over.cancel();
-            stopped
-        };
-        let (stopped, ()) = tokio::join!(reading, working);
+        loops.spawn(host::task(duties.run(status, over.clone())));
+        let stopped = worker.run(stream, leases, sink, SystemClock::new(), stop).await;
+        over.cancel();
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a loop failed");

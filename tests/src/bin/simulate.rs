@@ -57,6 +57,9 @@ struct Args {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Begin no further seed after so many minutes.
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<u64>,
     /// Stop at the first failure.
     #[arg(long)]
     fail_fast: bool,
@@ -169,12 +172,14 @@ fn run_all(args: &Args) -> Totals {
         bar.set_style(style);
     }
     let (next, stop, totals) = (AtomicU64::new(args.seeds.start), AtomicBool::new(false), Mutex::<Totals>::default());
+    let ends = args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     std::thread::scope(|scope| {
         for _ in 0..args.threads.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= args.seeds.end || stop.load(Ordering::Relaxed) {
+                    let late = ends.is_some_and(|ends| Instant::now() >= ends);
+                    if seed >= args.seeds.end || late || stop.load(Ordering::Relaxed) {
                         return;
                     }
                     let (outcome, runs, failure) = one(args, seed, &bar);
