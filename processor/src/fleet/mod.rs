@@ -119,6 +119,9 @@ where
     ///
     /// # Errors
     /// [`StreamGone`] where the stream does not exist (any more).
+    ///
+    /// # Panics
+    /// Where one of its loops does.
     pub async fn run(self, stop: CancellationToken) -> Result<Stopped, StreamGone> {
         let Self { sink, rechecks, duties, stream, leases, worker: (worker, status), wake_limits, drain_max } = self;
         let over = CancellationToken::new();
@@ -135,7 +138,8 @@ where
             }));
         }
         loops.spawn(host::task(duties.run(status, over.clone())));
-        let stopped = worker.run(stream, leases, sink, SystemClock::new(), stop).await;
+        let reading = worker.run(stream, leases, sink, SystemClock::new(), stop);
+        let stopped = beside(&mut loops, reading).await;
         over.cancel();
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
@@ -143,5 +147,40 @@ where
             }
         }
         stopped
+    }
+}
+
+/// Waits for `work` beside its loops. A worker without one of its loops is none: it fails as a whole where a loop does, and
+/// another one takes over.
+async fn beside<T>(loops: &mut JoinSet<()>, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(Err(error)) = loops.join_next() => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => tracing::error!(%error, "a loop has ended"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, panic::AssertUnwindSafe};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_fails_with_each_of_its_loops() {
+        let mut loops = JoinSet::new();
+        loops.spawn(async {});
+        assert_eq!(beside(&mut loops, async { 7 }).await, 7);
+        loops.spawn(async { std::panic::resume_unwind(Box::new("a loop fails")) });
+        let failed = AssertUnwindSafe(beside(&mut loops, pending::<()>())).catch_unwind().await;
+        assert_eq!(failed.unwrap_err().downcast_ref(), Some(&"a loop fails"));
     }
 }

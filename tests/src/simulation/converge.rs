@@ -55,11 +55,23 @@ pub fn unrest(sim: &Sim) -> Option<String> {
     if let Some(account) = open {
         return Some(format!("the episode of account {} is not over", account.account));
     }
+    if let Some(key) = unconfirmed(sim) {
+        return Some(format!("the end of {key} is not confirmed"));
+    }
     // The last look for a log is at its deadline.
     let patience_ms = sim.settings.log_wait_ms_max + 2 * sim.settings.recheck_ms_max + 120_000;
     let latest = right.sessions.values().filter_map(|it| it.ended).max();
     let waits = latest.is_some_and(|ended| now < ended.plus_ms(patience_ms));
     waits.then(|| "logs are waited for".to_owned())
+}
+
+/// A session that was closed, and of which AWS has still to say that it ended.
+fn unconfirmed(sim: &Sim) -> Option<Arc<str>> {
+    let tables = lock(&sim.tables);
+    let rows = tables.rows.range::<str, _>((Included("session#"), Unbounded)).map(|(_, row)| &row.item);
+    let mut due = rows.take_while(|item| item.key.starts_with("session#")).filter(|item| item.due.is_some());
+    let waits = |session: Session| session.awaits_confirmation(&sim.settings);
+    due.find(|item| item.decode().is_ok_and(waits)).map(|item| Arc::clone(&item.key))
 }
 
 /// The accounts, as they are stored.

@@ -1,7 +1,8 @@
 //! The workers: the product's own [`Fleet`], each life on a machine of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use sessionwarden::{
     console::{Health, Status},
     effects::{Reports, SharedMemory},
@@ -62,8 +63,14 @@ impl Slot {
         let running = host::on(Arc::clone(&host) as Arc<dyn host::Host>, Box::pin(fleet.run(stop.clone())));
         let ended = Arc::clone(&host);
         let task = tokio::spawn(async move {
-            let stopped = running.await;
-            ended.note(format_args!("stops: {stopped:?}"));
+            match AssertUnwindSafe(running).catch_unwind().await {
+                Ok(stopped) => ended.note(format_args!("stops: {stopped:?}")),
+                Err(panic) => {
+                    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref().copied());
+                    let what = format!("it panicked: {}", text.unwrap_or_default());
+                    ended.sim.broken("liveness", format!("worker {}", ended.worker), what);
+                }
+            }
             ended.die();
         });
         Self { host, task: Some(task), stop, tally, down_until: None, stands_until: None }

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use answer::{Answered, Known, LogFlaw, LogSeen, Told};
 pub use judge::{Rules, Unproven, Verdict, Waived};
-pub use plan::{LATE_LOG_MS_MAX, Outcome, Phase, document_kind, target_kind};
+pub use plan::{LATE_MS_MAX, Outcome, Phase, document_kind, target_kind};
 pub use text::TEXT_CHARS_MAX;
 pub(crate) use text::{clip, principal, thing, thing_id};
 

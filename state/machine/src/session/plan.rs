@@ -12,8 +12,9 @@ use crate::{
     settings::Settings,
 };
 
-/// How long after the end of a session its missing log is still looked for, in milliseconds: a day.
-pub const LATE_LOG_MS_MAX: i64 = 86_400_000;
+/// How long after the end of a session its missing log, or the confirmation of its end, is still looked for, in milliseconds:
+/// a day.
+pub const LATE_MS_MAX: i64 = 86_400_000;
 
 /// How ECS names the sessions of ECS Exec.
 const EXEC_PREFIX: &str = "ecs-execute-command-";
@@ -261,8 +262,14 @@ impl Session {
         settings.organization && settings.mode == Mode::Enforce && self.asks_for(Response::Terminate)
     }
 
-    /// When to look again. A live session always has a time (I8). A closed one has none, but for a missing log, which
-    /// is looked for until [`LATE_LOG_MS_MAX`] after the end, and for a change of its log (TH24).
+    /// It was to be ended, and was closed by the end that an event reported: AWS has not confirmed it.
+    pub fn awaits_confirmation(&self, settings: &Settings) -> bool {
+        self.enforced(settings) && self.is_over(settings) && !self.end_confirmed()
+    }
+
+    /// When to look again. A live session always has a time (I8). A closed one has none, but for a missing log and an end
+    /// that is not confirmed, which are looked for until [`LATE_MS_MAX`] after the end, and for a change of its log
+    /// (TH24).
     pub fn due_at(&self, verdict: &Verdict, settings: &Settings) -> Option<Now> {
         if !settings.organization {
             return None;
@@ -300,7 +307,8 @@ impl Session {
                 let look = (open || missing).then(|| self.next_log_look(gathered, open, settings)).flatten();
                 let disturbed = seen.and_then(|seen| seen.disturbed_at).filter(|at| gathered < *at);
                 let disturbed = disturbed.filter(|_| open || self.log_expected(settings));
-                [look, disturbed].into_iter().flatten().min()
+                let confirmed = (!open).then(|| self.next_confirmation(gathered, settings)).flatten();
+                [look, disturbed, confirmed].into_iter().flatten().min()
             }
         }
     }
@@ -311,12 +319,19 @@ impl Session {
         gathered.plus_ms(unanswered_ms.min(settings.recheck_ms_max).max(settings.recheck_ms))
     }
 
+    /// R-W5: a session counts once its end is confirmed (I5), which AWS does as soon as it answers again.
+    fn next_confirmation(&self, gathered: Now, settings: &Settings) -> Option<Now> {
+        let ended = self.ended_at().filter(|_| self.awaits_confirmation(settings))?;
+        let last = Now(ended.0).plus_ms(LATE_MS_MAX);
+        (gathered < last).then(|| Self::next_usual_look(gathered, Some(ended), settings).min(last))
+    }
+
     /// First after `log_first_look_ms`, then after twice as long each time. While the session is not closed: last at the
     /// deadline, from there on like anything without an answer. A missing log: last when it is too late for it.
     fn next_log_look(&self, gathered: Now, open: bool, settings: &Settings) -> Option<Now> {
         let ended = Now(self.ended_at()?.0);
         let deadline = self.log_deadline(settings)?;
-        let last = if open { deadline } else { ended.plus_ms(LATE_LOG_MS_MAX) };
+        let last = if open { deadline } else { ended.plus_ms(LATE_MS_MAX) };
         if gathered >= last {
             return open.then(|| Self::next_usual_look(gathered, Some(deadline.as_event_time()), settings));
         }

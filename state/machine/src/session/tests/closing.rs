@@ -267,6 +267,16 @@ fn an_end_that_is_never_confirmed_is_believed_in_the_end() {
     // I5: without a confirmed end it does not count.
     assert_eq!(effects, ["finding/*/SW-DOC-02", "terminate/*", "verdict/*"]);
     assert_eq!(desk.phase(&one), Phase::Closed(Outcome::Violated));
+    done(&mut desk, &mut one, 920);
+    // It is asked for as long as AWS may still tell, and counts once it has told.
+    assert_eq!(desk.due_ms(&one), Some(1_040_000));
+    let mut told = one.clone();
+    assert_eq!(step(&mut desk, &mut told, ended(1_040, 20), 1_040), ["count/*"]);
+    assert_eq!(desk.due_ms(&told), None);
+    assert_eq!(step(&mut desk, &mut one, look(86_419, LogLook::Unknown), 86_419), NOTHING);
+    assert_eq!(desk.due_ms(&one), Some(86_420_000));
+    desk.step(&mut one, look(86_420, LogLook::Unknown), 86_420);
+    assert_eq!(desk.due_ms(&one), None);
 }
 
 /// Neither a mode nor the absence of an organisation lets a call out.

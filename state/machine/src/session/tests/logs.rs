@@ -6,7 +6,7 @@ use super::support::*;
 use crate::{
     effect::{Effect, IncidentNote, RemedyResult, Report},
     ids::{Thing, ThingKind},
-    session::{Described, Gathered, Input, LATE_LOG_MS_MAX, Life, LogFlaw, LogLook, LogSeen, Outcome, Phase, Session},
+    session::{Described, Gathered, Input, LATE_MS_MAX, Life, LogFlaw, LogLook, LogSeen, Outcome, Phase, Session},
 };
 
 const NOTHING: [&str; 0] = [];
@@ -165,7 +165,7 @@ fn a_log_that_comes_after_its_incident_resolves_it() {
         assert_eq!(ids(&desk.step(&mut never, look(due / 1_000, absent()), due / 1_000)), NOTHING);
         assert_eq!(desk.phase(&never), Phase::Closed(Outcome::LogMissing));
     }
-    let last = 20 + LATE_LOG_MS_MAX / 1_000;
+    let last = 20 + LATE_MS_MAX / 1_000;
     assert_eq!(looks, [980, 1_940, 3_860, 7_700, 15_380, 30_740, 61_460, last]);
     let effects = desk.step(&mut one, look(3_860, found(3_000)), 3_860);
     assert_eq!(ids(&effects), ["incident/log-missing/*/resolved"]);
