@@ -13,7 +13,10 @@ use std::{sync::Arc, time::Duration};
 
 use sessionwarden_machine::ids::Now;
 use sessionwarden_store::{DueItem, Fence, Item, Store, StoreError};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
@@ -158,9 +161,10 @@ async fn beside<T>(loops: &mut JoinSet<()>, work: impl Future<Output = T>) -> T 
         tokio::select! {
             biased;
             done = &mut work => return done,
-            Some(Err(error)) = loops.join_next() => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => tracing::error!(%error, "a loop has ended"),
+            Some(ended) = loops.join_next() => match ended.map_err(JoinError::try_into_panic) {
+                Ok(()) => {}
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                Err(Err(error)) => tracing::error!(%error, "a loop has ended"),
             },
         }
     }
