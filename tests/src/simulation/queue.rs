@@ -38,8 +38,6 @@ pub struct Messages {
     numbers: u64,
     visible: BTreeSet<(Now, u64)>,
     kept: BTreeMap<u64, Message>,
-    /// What each worker has sent since it last received the same.
-    sent_on: BTreeSet<(usize, Wake)>,
     visible_at: BTreeMap<u64, Now>,
 }
 
@@ -49,6 +47,13 @@ impl Messages {
             self.visible.remove(&(before, message));
         }
         self.visible.insert((at, message));
+    }
+
+    /// The same is sent again: who received it so far, and found it too early by his clock, need not look.
+    fn sent_on(&mut self, wake: &Wake) {
+        for message in self.kept.values_mut().filter(|message| message.wake == *wake) {
+            message.due.values_mut().for_each(Vec::clear);
+        }
     }
 
     fn add(&mut self, wake: Wake, at: Now) {
@@ -93,9 +98,6 @@ impl SimQueue {
             messages.show(number, now.plus_ms(hidden_ms as i64));
             messages.numbers += 1;
             let receipt = messages.numbers;
-            let wake = messages.kept.get(&number).map(|message| message.wake.clone());
-            let Some(wake) = wake else { continue };
-            messages.sent_on.remove(&(self.0.worker, wake));
             let Some(message) = messages.kept.get_mut(&number) else { continue };
             message.times += 1;
             message.receipt = receipt;
@@ -121,7 +123,7 @@ impl WakeUps for SimQueue {
             let seconds = delay_seconds(wake.due_at, now, DELAY_SECONDS_MAX);
             let due = sim.now().plus_ms(i64::from(seconds) * 1_000);
             self.0.note(format_args!("sends {}", wake.text()));
-            lock(&sim.messages).sent_on.insert((self.0.worker, wake.clone()));
+            lock(&sim.messages).sent_on(wake);
             if sim.happens(Fault::WakeLost).is_some() {
                 continue;
             }
@@ -189,10 +191,6 @@ impl WakeUps for SimQueue {
         }
         for (wake, due) in deleted {
             self.0.note(format_args!("deletes {}", wake.text()));
-            if lock(&self.sim().messages).sent_on.contains(&(self.0.worker, wake.clone())) {
-                // It was not due by this worker's clock.
-                continue;
-            }
             watch::wake_done(&self.0, &wake, &due);
         }
         Ok(())
