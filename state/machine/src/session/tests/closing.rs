@@ -74,7 +74,7 @@ fn a_session_that_ended_by_itself_needed_no_remedy() {
     assert_eq!(remedy(&effects), RemedyResult::Unneeded);
 }
 
-// I4: where AWS does not answer for too long, a session is closed by the end that an event reported, with its remedy: what
+// R-W5: where AWS does not answer for too long, a session is closed by the end that an event reported, with its remedy: what
 // was intended has a result.
 #[test]
 fn a_session_that_is_closed_by_an_event_has_a_remedy() {
