@@ -22,6 +22,7 @@ use sessionwarden_machine::{
     settings::Settings,
 };
 use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
@@ -159,6 +160,8 @@ pub struct Handler<S, H> {
     pub(crate) regions: Vec<Arc<str>>,
     /// What was read or written last, until what is being handled is over: a lost race drops its item.
     pub(crate) read: Read,
+    /// When what is being handled began to be read.
+    read_at: Instant,
     /// Live sessions due within this time are looked at with those that are due now, in milliseconds.
     pub(crate) early_ms: i64,
     /// When to look again at what is being handled; timers are set when that is over.
@@ -197,6 +200,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             accounts_in_organization: 0,
             regions: Vec::new(),
             read: BTreeMap::new(),
+            read_at: Instant::now(),
             early_ms: 0,
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),
@@ -208,6 +212,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
     pub async fn handle(&mut self, inbox: Inbox, now: Now) -> Result<(), HandleError> {
         if inbox.is_empty() {
             return Ok(());
+        }
+        if self.read.is_empty() {
+            self.read_at = Instant::now();
         }
         let span = tracing::info_span!("handle", subjects = inbox.len());
         // On the heap: whoever waits for this waits for a large future.
@@ -401,6 +408,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// Forgets what was read: the next look reads anew.
     pub(crate) fn forget_read(&mut self) {
         self.read.clear();
+        self.read_at = Instant::now();
     }
 }
 

@@ -139,7 +139,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let verdict = session.verdict(&mut rules);
         let (question, until) = match session.phase(&verdict, &self.settings) {
             Phase::Observed | Phase::Live | Phase::Terminating => (Question::Life, now.plus_ms(self.early_ms)),
-            Phase::Closed(_) if session.awaits_confirmation(&self.settings) => (Question::Life, now),
+            Phase::Closed(_) if session.awaits_confirmation(&self.settings) => {
+                (Question::LifeAndLog(session.ended_at()), now)
+            }
             Phase::AwaitingLog | Phase::Closed(_) => (Question::Log(session.ended_at()), now),
         };
         session.due_at(&verdict, &self.settings).filter(|due| *due <= until).map(|_| question)

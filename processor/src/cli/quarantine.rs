@@ -177,6 +177,7 @@ fn rows(view: &AccountView, episode: &Episode) -> Vec<(&'static str, String)> {
         ("changed by others", if episode.drifts > 0 { format!("{} times", episode.drifts) } else { String::new() }),
         ("until", at(view.until)),
         ("release asked", episode.release.as_ref().map(act).unwrap_or_default()),
+        ("detached", at(episode.detached_at)),
         ("released", at(episode.released_at)),
     ]
 }

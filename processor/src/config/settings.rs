@@ -6,12 +6,15 @@ use sessionwarden_machine::settings::{PostureSettings, QuarantineSettings, Setti
 
 use super::{Config, scp_settings_of};
 
+/// How far the clocks of two workers may be apart, in milliseconds.
+const CLOCKS_APART_MS_MAX: i64 = 10_000;
+
 /// The core's settings. What `[preferences]` names belongs to the guardrail as well as what fits `own_names` does: a
 /// change of the log bucket, the log group or the key is a change of the guardrail (TH22 to TH24).
 pub fn settings_of(config: &Config) -> Settings {
     let recheck = &config.recheck;
     let organization = &config.organization;
-    Settings {
+    let mut settings = Settings {
         mode: config.service.mode,
         organization: true,
         activity: config.feed.activity,
@@ -34,7 +37,9 @@ pub fn settings_of(config: &Config) -> Settings {
         own_names: own_names(config),
         quarantine: quarantine(config),
         posture: posture(config),
-    }
+    };
+    settings.quarantine.settle_ms = settings.change_ms_max() + CLOCKS_APART_MS_MAX;
+    settings
 }
 
 fn quarantine(config: &Config) -> QuarantineSettings {

@@ -1,6 +1,6 @@
 //! Makes the calls that effects ask for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use sessionwarden_machine::{
@@ -13,6 +13,7 @@ use sessionwarden_machine::{
     session::Input,
     settings::{Settings, Tier, matches},
 };
+use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use super::{Lane, Lanes, limit_of, result_of};
@@ -20,10 +21,6 @@ use crate::{
     handle::News,
     ports::{CallError, Hands, LockError, RestoreError},
 };
-
-/// How many times longer than another call one that changes the organisation may take: AWS Organizations makes one after
-/// the other, and each is looked at afterwards.
-const LOCK_TIMES: u32 = 6;
 
 /// What a call came to.
 pub(crate) struct Answer {
@@ -43,12 +40,21 @@ pub(crate) struct Caller<'a, H> {
     now: Now,
     lanes: Lanes,
     slow: Lanes,
+    /// Nothing of the organisation is changed from then on.
+    changes_until: Instant,
 }
 
 impl<'a, H: Hands> Caller<'a, H> {
-    pub(crate) fn new(hands: &'a H, settings: &'a Settings, regions: &'a [Arc<str>], now: Now) -> Self {
-        let limit = limit_of(settings);
-        Self { hands, settings, regions, now, lanes: Lanes::new(limit), slow: Lanes::new(limit * LOCK_TIMES) }
+    /// Calls for what was read at `read_at`.
+    pub(crate) fn new(
+        hands: &'a H,
+        settings: &'a Settings,
+        regions: &'a [Arc<str>],
+        (now, read_at): (Now, Instant),
+    ) -> Self {
+        let change_max = Duration::from_millis(settings.change_ms_max().unsigned_abs());
+        let (lanes, slow) = (Lanes::new(limit_of(settings)), Lanes::new(change_max));
+        Self { hands, settings, regions, now, lanes, slow, changes_until: read_at + change_max }
     }
 
     /// The call that an effect asks for, if it asks for one.
@@ -111,11 +117,17 @@ impl<'a, H: Hands> Caller<'a, H> {
         Some(answer)
     }
 
-    /// A change of the organisation.
+    /// A change of the organisation. It is given up when what asks for it was read too long ago, whatever has kept this
+    /// worker: by then somebody else may count on it that it is over (I7).
     async fn change(&self, what: &'static str, call: impl Future<Output = Result<(), LockError>>) -> Tried {
         let mut hopeless = None;
         let call = async {
-            call.await.map_err(|error| match error {
+            let done = tokio::select! {
+                biased;
+                () = sleep_until(self.changes_until) => Err(CallError::Unknown.into()),
+                done = call => done,
+            };
+            done.map_err(|error| match error {
                 LockError::Call(error) => error,
                 LockError::Conflict => CallError::Throttled,
                 LockError::Hopeless(why) => {
@@ -220,5 +232,34 @@ fn name_of_try(tried: &Tried) -> &'static str {
         Tried::Done => "done",
         Tried::Again(_) => "failed",
         Tried::Hopeless(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use sessionwarden_machine::ids::EffectId;
+    use sessionwarden_world::{OrganisationShape, World};
+
+    use super::*;
+    use crate::{local::LocalOrganization, ports::Organization};
+
+    // I7: a worker that was held up changes nothing for the sake of what it read before.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_too_long_ago_changes_nothing() {
+        let (settings, begin) = (Settings::default(), Now(1_750_000_000_000));
+        let held_up = Duration::from_millis(settings.change_ms_max().unsigned_abs());
+        for (held_up, result) in [(held_up, "failed"), (held_up.saturating_sub(Duration::from_secs(1)), "done")] {
+            let organization = LocalOrganization::new(World::new(OrganisationShape::quick(), 5, begin));
+            let account = organization.with(|world| world.accounts()[2].id);
+            let lock = Lock { tier: Tier::Access, principals: BTreeSet::new() };
+            let effect = Effect::Quarantine { id: EffectId("lock/x/1".into()), account, lock };
+            let read_at = Instant::now();
+            let caller = Caller::new(&organization, &settings, &[], (begin, read_at));
+            tokio::time::advance(held_up).await;
+            assert_eq!(caller.call(&effect).await.expect("an answer").result, result, "{held_up:?}");
+            assert_eq!(organization.locks().await.expect("locks").len(), usize::from(result == "done"));
+        }
     }
 }

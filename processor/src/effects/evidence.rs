@@ -42,6 +42,14 @@ pub enum Question {
     Life,
     /// Whether the log of a session that ended then has come.
     Log(Option<EventTime>),
+    /// Both: it is believed to have ended then, and nobody has seen it.
+    LifeAndLog(Option<EventTime>),
+}
+
+impl Question {
+    fn is_about_life(self) -> bool {
+        matches!(self, Self::Life | Self::LifeAndLog(_))
+    }
 }
 
 /// What was told about one session.
@@ -143,8 +151,7 @@ impl<H: Hands> Round<'_, H> {
         keys: BTreeSet<SessionKey>,
         questions: &BTreeMap<SessionKey, Question>,
     ) -> Vec<Told> {
-        let (living, ended): (BTreeSet<SessionKey>, BTreeSet<SessionKey>) =
-            keys.into_iter().partition(|key| questions.get(key) == Some(&Question::Life));
+        let living: BTreeSet<SessionKey> = keys.iter().filter(|key| questions[*key].is_about_life()).cloned().collect();
         let mut lives = BTreeMap::new();
         if !living.is_empty() {
             lives = self.survey.lives(account, &region, &living).await.unwrap_or_default();
@@ -162,15 +169,19 @@ impl<H: Hands> Round<'_, H> {
             let life = lives.remove(&key).unwrap_or(Life::Unknown);
             self.of_living(key, life, &nodes)
         });
-        let ended = ended.into_iter().map(|key| {
-            let ended_at = match questions.get(&key) {
-                Some(Question::Log(ended_at)) => *ended_at,
-                Some(Question::Life) | None => None,
-            };
-            self.of_ended(key, ended_at)
+        let ended = keys.into_iter().filter_map(|key| match questions[&key] {
+            Question::Life => None,
+            Question::Log(ended_at) | Question::LifeAndLog(ended_at) => Some(self.of_ended(key, ended_at)),
         });
         let (mut told, logs) = futures_util::future::join(join_all(living), join_all(ended)).await;
-        told.extend(logs);
+        for log in logs {
+            match told.iter_mut().find(|told| told.key == log.key) {
+                // What is alive has no log yet, whatever lies there.
+                Some(told) if matches!(told.life, Life::Alive(_)) => {}
+                Some(told) => told.log = log.log,
+                None => told.push(log),
+            }
+        }
         told
     }
 

@@ -157,7 +157,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let Some(hands) = &self.hands else {
             return BTreeMap::new();
         };
-        let caller = Caller::new(hands, &self.settings, &self.regions, now);
+        let caller = Caller::new(hands, &self.settings, &self.regions, (now, self.read_at));
         let answers = effects.iter().map(async |effect| Some((effect.id().clone(), caller.call(effect).await?)));
         join_all(answers).await.into_iter().flatten().collect()
     }

@@ -67,7 +67,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
             State::Account(account) => {
                 if let Some(episode) = &account.episode {
-                    let locked = episode.locked_at.is_some() && episode.holds();
+                    let locked = episode.locked_at.is_some() && episode.holds() && episode.detached_at.is_none();
                     self.board.lock().account(account.account, locked);
                     let known = match before {
                         Some(State::Account(before)) => before.episode.as_ref(),

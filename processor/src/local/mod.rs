@@ -51,6 +51,7 @@ pub fn quicken(settings: &mut Settings) {
     settings.terminate_confirm_ms_max = 10_000;
     settings.quarantine.duration_ms = 15_000;
     settings.quarantine.compare_ms = 3_000;
+    settings.quarantine.settle_ms = 2_000;
     settings.quarantine.bite_ms_max = 10_000;
 }
 

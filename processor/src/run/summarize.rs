@@ -105,7 +105,7 @@ fn add<S: Store, H: Hands>(summary: &mut Summary, handler: &mut Handler<S, H>, s
 }
 
 fn decision_of(episode: &Episode) -> String {
-    match (&episode.decision, episode.locked_at, episode.released_at) {
+    match (&episode.decision, episode.locked_at, episode.detached_at.or(episode.released_at)) {
         (Decision::Lock, Some(_), Some(_)) => "locked and released".to_owned(),
         (Decision::Lock, Some(_), None) => "locked".to_owned(),
         (Decision::Lock, None, _) => "to be locked".to_owned(),

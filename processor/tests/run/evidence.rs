@@ -13,7 +13,7 @@ use sessionwarden::{
 use sessionwarden_machine::{
     compliance::EvidenceKind,
     ids::{AccountId, Now, SessionKey},
-    posture,
+    posture::{self, CallError},
     session::Session,
     settings::Settings,
 };
@@ -373,6 +373,36 @@ async fn a_late_log_resolves_its_incident() {
     let asked = scene.hands.take_asked().into_iter().filter(|question| question.port == Port::Object);
     let looks: BTreeSet<i64> = asked.map(|question| (question.at_ms - ended) / 1_000).collect();
     assert_eq!(looks.into_iter().collect::<Vec<_>>(), [2, 4, 8, 12, 16, 32], "seconds after the end");
+    scene.stage.assert_sound();
+}
+
+// R-W20, I11: while AWS does not confirm the end of a session that was to be ended, its log is looked for all the same.
+#[tokio::test(start_paused = true)]
+async fn a_late_log_is_found_although_nobody_confirms_the_end() {
+    let script = |port, _, at_ms| match port {
+        Port::Terminate => Fate::Fails(CallError::Throttled),
+        Port::Describe if at_ms >= 1_000 => Fate::Fails(CallError::Throttled),
+        _ => Fate::Answered,
+    };
+    let mut scene = Scene::new(two_accounts(), script, |_| {});
+    let text = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"s3:PutObject","Resource":"*"}]}"#;
+    let (role, name): (Arc<str>, Arc<str>) = ("web-node-role".into(), "no-logs".into());
+    scene.change(ONE, &Change::PutRolePolicy { role: Arc::clone(&role), name: Arc::clone(&name), text: text.into() });
+    let key = scene.open_with(ONE, 0, |request| request.log = LogFate::After(20_000));
+    scene.pass(2_000).await;
+    assert!(scene.session(&key).await.is_violating());
+    scene.world(|world| {
+        let admin = Arc::clone(&world.accounts()[ONE].admin);
+        world.terminate_session(&admin, &key).unwrap();
+    });
+    scene.change(ONE, &Change::DeleteRolePolicy { role, name });
+    scene.pass(16_000).await;
+    let (missing, resolved) = (format!("incident/log-missing/{key}"), format!("incident/log-missing/{key}#resolved"));
+    let feed = scene.stage.feed();
+    assert!(feed.contains_key(&missing) && !feed.contains_key(&resolved), "{:?}", feed.keys());
+    scene.pass(30_000).await;
+    assert!(scene.stage.feed().contains_key(&resolved), "{:?}", scene.stage.feed().keys());
+    assert!(!scene.session(&key).await.end_confirmed());
     scene.stage.assert_sound();
 }
 

@@ -215,7 +215,7 @@ async fn locking_and_unlocking_are_tried_again() {
         _ => Fate::Answered,
     };
     let mut show = Show::in_memory(folder.path(), 1, |organization| Hands::new(organization, script));
-    show.run(60_000).await.unwrap();
+    show.run(64_000).await.unwrap();
     let (locks, unlocks) = (show.hands.calls_of(Port::Lock), show.hands.calls_of(Port::Unlock));
     assert!(locks.len() > 1 && locks.last().unwrap().3 == Fate::Answered, "{locks:?}");
     assert!(unlocks.len() > 1 && unlocks.last().unwrap().3 == Fate::Answered, "{unlocks:?}");

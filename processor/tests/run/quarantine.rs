@@ -334,8 +334,13 @@ async fn two_people_approve_and_one_releases() {
         Err("it is sweeping: only what waits can be denied; a lock is released".into())
     );
     assert_eq!(desk.about_account(Order::Release, "eve", "").await, Err("give a reason".into()));
-    assert_eq!(desk.about_account(Order::Release, "eve", "a false alarm").await, Ok(EpisodePhase::Released));
+    assert_eq!(desk.about_account(Order::Release, "eve", "a false alarm").await, Ok(EpisodePhase::Releasing));
     assert_eq!(desk.hands.inner.locks().await.unwrap(), BTreeMap::new());
+    desk.pass(2_500).await;
+    assert_eq!(
+        desk.about_account(Order::Release, "eve", "again").await,
+        Err("it is released: there is nothing to release".into())
+    );
     let orders = desk.orders();
     let expected = [("approve", "ann"), ("approve", "bob"), ("release", "eve")];
     assert_eq!(orders, expected.map(|(order, who)| (order.to_owned(), who.to_owned())));

@@ -184,6 +184,10 @@ impl Account {
     fn open_episode(&mut self, now: Now, settings: &Settings) {
         let rules = &settings.quarantine;
         if let Some(episode) = self.episode.as_mut().filter(|episode| episode.holds()) {
+            if episode.detached_at.is_some() {
+                // What began since then is looked at when this one is over.
+                return;
+            }
             let spared = |one: &&Counted| !episode.covers(one);
             let fresh: Vec<_> = self.counted.iter().filter(spared).collect();
             if let Some(crossing) = first_crossing(&fresh, rules) {

@@ -88,6 +88,9 @@ pub fn check_account(account: &Account, settings: &Settings) -> Vec<Broken> {
         expect("I7", episode.locked_at.is_none() || episode.granted_at.is_some(), "a lock that was never granted");
         let paired = episode.released_at.is_none() || episode.granted_at <= episode.released_at;
         expect("I7", paired, "the end of a lock that did not begin before it");
+        // Episodes of earlier versions know no such time.
+        let seen = episode.released_at.is_none() || episode.detached_at <= episode.released_at;
+        expect("I7", seen, "a lock that is over before it was detached");
     }
     broken
 }

@@ -175,6 +175,10 @@ pub struct QuarantineSettings {
     pub wait_ms_max: i64,
     /// The time between two comparisons of what is attached with what should be, in milliseconds. Default 60,000.
     pub compare_ms: i64,
+    /// How long after a lock was detached it is looked at once more before it is over, in milliseconds: longer than an
+    /// attempt to attach it, that a worker began without knowing of its end, can last ([`Settings::change_ms_max`]), and than
+    /// the clocks of two workers can be apart. Default 40,000.
+    pub settle_ms: i64,
     /// How long a lock may be attached without being seen to bite, in milliseconds. Default 600,000: attached is not yet
     /// enforced, minutes can pass.
     pub bite_ms_max: i64,
@@ -242,6 +246,7 @@ impl Default for QuarantineSettings {
             maintenance: Vec::new(),
             wait_ms_max: 3_600_000,
             compare_ms: 60_000,
+            settle_ms: 40_000,
             bite_ms_max: 600_000,
         }
     }
@@ -291,6 +296,12 @@ impl Settings {
     pub fn without_organization(mut self) -> Self {
         self.organization = false;
         self
+    }
+
+    /// How long one change of the organisation may take, in milliseconds: AWS Organizations makes one after the other, and
+    /// each is looked at afterwards.
+    pub fn change_ms_max(&self) -> i64 {
+        6 * self.call_ms_max
     }
 
     /// Whether sessions may run in `region` (TH17).

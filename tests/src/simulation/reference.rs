@@ -328,7 +328,9 @@ fn window(all: &[&SessionRight], rules: &RulesRead) -> Must {
     let sure = sure.filter(|it| it.kind != Kind::Ssh || rules.waiver_ends.is_none_or(|ends| it.started >= ends));
     let mut times: Vec<i64> = sure.map(|it| it.started.0).collect();
     times.sort_unstable();
-    let inside = |at: usize| times[at..].iter().take_while(|time| **time < times[at] + window_ms).count();
+    // CloudTrail gives whole seconds, so the first may count up to a second earlier than it began.
+    let end = |first: i64| first - first.rem_euclid(1_000) + window_ms;
+    let inside = |at: usize| times[at..].iter().take_while(|time| **time < end(times[at])).count();
     if (0..times.len()).any(|at| inside(at) >= rules.quarantine.sessions_min) {
         return Must::Be;
     }
@@ -413,5 +415,6 @@ mod tests {
         assert_eq!(at([0, 9_000, 9_999]), Must::Be);
         assert_eq!(at([8_000, 11_000, 17_999]), Must::Be, "whatever the clock says");
         assert_eq!(at([0, 9_000, 10_000]), Must::MayBe);
+        assert_eq!(at([500, 9_000, 10_250]), Must::MayBe, "the first counts as of second 0");
     }
 }

@@ -132,6 +132,10 @@ pub struct Episode {
     /// Who asked for its end before the time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Act>,
+    /// When it was first seen to be detached, at its end. Until it is looked at once more it is not over: an attempt to
+    /// attach it may still be under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detached_at: Option<Now>,
     /// When its end was confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_at: Option<Now>,
@@ -179,6 +183,7 @@ impl Default for Episode {
             clean_passes: 0,
             swept: BTreeSet::new(),
             release: None,
+            detached_at: None,
             released_at: None,
             tried_at: None,
             failures: 0,
@@ -301,11 +306,19 @@ impl Episode {
         }
     }
 
+    /// When to detach it: at its end, and once more when no attempt to attach it can be under way any more (I7).
+    pub(super) fn release_at(&self, settings: &QuarantineSettings) -> Option<Now> {
+        match self.detached_at {
+            Some(at) => Some(at.plus_ms(settings.settle_ms)),
+            None => self.ends_at(settings),
+        }
+    }
+
     /// Since when it could not be attached or detached, where that is too long (I7).
     pub(super) fn overdue_since(&self, now: Now, settings: &QuarantineSettings) -> Option<Now> {
         let since = match self.course(now, settings) {
             EpisodePhase::Attaching | EpisodePhase::Drifted => self.drifted_at.or(self.granted_at)?,
-            EpisodePhase::Releasing => self.ends_at(settings)?,
+            EpisodePhase::Releasing => self.release_at(settings)?,
             EpisodePhase::Observed
             | EpisodePhase::Refused
             | EpisodePhase::Proposed
@@ -331,7 +344,7 @@ impl Episode {
 
     /// Sessions up to this time belong to this episode: until the lock ended, or would have ended.
     pub(super) fn quiet_until(&self, settings: &QuarantineSettings) -> EventTime {
-        match self.released_at {
+        match self.detached_at.or(self.released_at) {
             Some(at) => at.as_event_time(),
             None => self.crossed_at.plus_ms(settings.duration_ms),
         }
@@ -365,20 +378,31 @@ impl Episode {
                     let again = self.attached.filter(|before| before.tier == tier).map(Attached::counts_from);
                     self.attached = Some(Attached { tier, at: now, since: again });
                     (self.drifted_at, self.bites_at, self.clean_passes) = (None, None, 0);
+                    self.detached_at = None;
                 }
             }
             // What is not to end yet was not released: that is an answer about an earlier episode.
             AccountInput::ReleaseTried(tried) => {
                 if self.ends_at(settings).is_some_and(|at| now >= at) && self.tried(tried, now) {
-                    self.released_at = Some(now);
+                    let since = *self.detached_at.get_or_insert(now);
+                    let settled = now >= since.plus_ms(settings.settle_ms) || made(Mutation::ReleaseWithoutVerify);
+                    self.released_at = settled.then_some(now);
+                    self.drifted_at = None;
                 }
             }
             AccountInput::Swept(swept) => self.sweep(swept, now),
+            AccountInput::Seen { tier, since } if self.detached_at.is_some() => {
+                if tier.is_some() && self.detached_at.is_some_and(|at| at < since) {
+                    // An attempt to attach it came through after all.
+                    self.detached_at = None;
+                }
+            }
             AccountInput::Seen { tier, since } => {
                 if let Some(attached) = self.attached
                     && attached.at < since
                     && tier != Some(attached.tier)
                     && self.drifted_at.is_none()
+                    && self.ends_at(settings).is_none_or(|at| now < at)
                 {
                     self.drifted_at = Some(now);
                     self.drifts += 1;

@@ -21,7 +21,7 @@ impl Account {
         Some(match episode.course(now, rules) {
             EpisodePhase::Proposed | EpisodePhase::Approved => episode.decided_at.plus_ms(rules.wait_ms_max),
             EpisodePhase::Attaching | EpisodePhase::Drifted => episode.rests_until().or(episode.granted_at)?,
-            EpisodePhase::Releasing => episode.rests_until().or(episode.ends_at(rules))?,
+            EpisodePhase::Releasing => episode.rests_until().or(episode.release_at(rules))?,
             EpisodePhase::Sweeping => {
                 let next = episode.swept_at.map(|at| at.plus_ms(settings.recheck_ms));
                 next.into_iter().chain(episode.ends_at(rules)).min()?
@@ -86,7 +86,7 @@ impl Desk<'_> {
             tell("lock-waits", format!("Account {account} is not locked yet: {rule}"), episode.decided_at);
         }
         if phase == EpisodePhase::Releasing && stuck {
-            let since = episode.ends_at(rules).unwrap_or(now);
+            let since = episode.release_at(rules).unwrap_or(now);
             tell("release-failed", format!("Account {account} could not be unlocked: {}", why()), since);
         }
         if attaching && stuck {
@@ -157,10 +157,11 @@ impl Desk<'_> {
         let rested = episode.rests_until().is_none_or(|until| now >= until);
         let lock = || Lock { tier: episode.tier, principals: episode.principals.clone() };
         let course = episode.course(now, &settings.quarantine);
+        let detach = episode.release_at(&settings.quarantine).is_some_and(|at| now >= at);
         let swept = episode.swept_at.is_some_and(|at| now < at.plus_ms(settings.recheck_ms));
         if matches!(course, EpisodePhase::Attaching | EpisodePhase::Drifted) && rested {
             Some(Effect::Quarantine { id: self.id("lock"), account, lock: lock() })
-        } else if course == EpisodePhase::Releasing && rested {
+        } else if course == EpisodePhase::Releasing && rested && detach {
             Some(Effect::Release { id: self.id("unlock"), account })
         } else if course == EpisodePhase::Sweeping && !swept {
             Some(Effect::Sweep { id: self.id("sweep"), account, lock: lock() })

@@ -53,6 +53,17 @@ impl Played {
         }
     }
 
+    /// The lock is detached at this time, and seen to be so once more 40 s later.
+    fn released(&mut self, seconds: i64) {
+        let done = || AccountInput::ReleaseTried(Tried::Done);
+        assert_eq!(self.step(seconds, "detached", done()), Vec::<String>::new());
+        assert_eq!(self.phase(seconds), Some(EpisodePhase::Releasing));
+        assert_eq!(self.step(seconds + 39, "too early to look again", AccountInput::Wake), Vec::<String>::new());
+        assert_eq!(self.step(seconds + 40, "looked at once more", AccountInput::Wake), ["unlock"]);
+        self.step(seconds + 40, "still detached", done());
+        assert_eq!(self.phase(seconds + 40), Some(EpisodePhase::Released));
+    }
+
     /// Up to a lock that is attached at 92 s.
     fn locked(settings: Settings) -> Self {
         let mut played = Self::new(settings);
@@ -111,6 +122,9 @@ fn a_lock_lives_as_it_should() {
     played.step(123 + 3_600, "a conflict", AccountInput::ReleaseTried(failed()));
     played.step(123 + 3_603, "tried again", AccountInput::Wake);
     played.step(123 + 3_603, "detached", AccountInput::ReleaseTried(Tried::Done));
+    played.step(123 + 3_620, "nothing is attached", seen(None, 3_735));
+    played.step(123 + 3_643, "looked at once more", AccountInput::Wake);
+    played.step(123 + 3_643, "still detached", AccountInput::ReleaseTried(Tried::Done));
     insta::assert_snapshot!(played.story);
 }
 
@@ -172,6 +186,9 @@ fn what_cannot_be_confirmed_is_escalated() {
     played.step(deadline + 62, "no answer for a minute", AccountInput::Wake);
     assert_eq!(played.phase(deadline + 62), Some(EpisodePhase::Escalated));
     played.step(deadline + 70, "detached at last", AccountInput::ReleaseTried(Tried::Done));
+    assert_eq!(played.phase(deadline + 70), Some(EpisodePhase::Releasing));
+    played.step(deadline + 110, "looked at once more", AccountInput::ReleaseTried(failed()));
+    played.step(deadline + 113, "still detached", AccountInput::ReleaseTried(Tried::Done));
     insta::assert_snapshot!(played.story);
 }
 
@@ -225,8 +242,7 @@ fn people_decide() {
 fn a_person_ends_a_lock() {
     let mut played = Played::locked(enforcing());
     assert_eq!(played.step(100, "", AccountInput::ReleaseAsked(act("ann", 100))), ["unlock"]);
-    played.step(101, "", AccountInput::ReleaseTried(Tried::Done));
-    assert_eq!(played.phase(101), Some(EpisodePhase::Released));
+    played.released(101);
     // Granted, and perhaps attached by an attempt that was not answered.
     let mut played = Played::new(enforcing());
     played.fill(two_principals());
@@ -253,6 +269,33 @@ fn what_was_put_back_ends_when_it_would_have_ended() {
         let episode = played.one.episode.as_ref().unwrap();
         assert_eq!(episode.ends_at(&played.settings.quarantine), ends, "put back at {seconds}");
     }
+}
+
+// I7: a worker that knows nothing of the end puts the lock back. Whether it lives to say so, or dies and somebody sees what
+// it left, or nobody sees anything: the account is not left locked, and nobody is told of a change by somebody else.
+#[test]
+fn what_is_attached_late_is_detached_again() {
+    let late = [
+        ("its answer", lock(Tried::Done)),
+        ("a comparison", AccountInput::Seen { tier: Some(Tier::Access), since: now(119) }),
+    ];
+    for (what, input) in late {
+        let mut played = Played::locked(enforcing());
+        played.step(100, "", AccountInput::Seen { tier: None, since: now(99) });
+        played.step(101, "a person ends it", AccountInput::ReleaseAsked(act("ann", 101)));
+        played.step(102, "detached", AccountInput::ReleaseTried(Tried::Done));
+        assert_eq!(played.step(120, what, input), ["unlock"], "{what}");
+        played.released(121);
+        assert_eq!(played.one.episode.as_ref().unwrap().drifted_at, None);
+    }
+    // A look that began before it was detached proves nothing.
+    let mut played = Played::locked(enforcing());
+    played.step(101, "", AccountInput::ReleaseAsked(act("ann", 101)));
+    played.step(103, "", AccountInput::ReleaseTried(Tried::Done));
+    let early = AccountInput::Seen { tier: Some(Tier::Access), since: now(102) };
+    assert_eq!(played.step(104, "", early), Vec::<String>::new());
+    played.step(105, "", AccountInput::Seen { tier: None, since: now(104) });
+    assert_eq!(played.phase(105), Some(EpisodePhase::Releasing));
 }
 
 // I7: a late answer about an earlier episode does not end this one.
@@ -288,8 +331,9 @@ fn a_second_episode_needs_fresh_sessions() {
     played.step(3_700, "", AccountInput::ReleaseTried(Tried::Done));
     assert_eq!(played.one.episode.as_ref().unwrap().number, 1);
     played.fill((0..9).map(|n| counted(3_701, 200 + n)));
-    assert_eq!(played.one.episode.as_ref().unwrap().number, 1);
     played.fill([counted(3_702, 209)]);
+    assert_eq!(played.one.episode.as_ref().unwrap().number, 1, "it is not over");
+    played.step(3_740, "", AccountInput::ReleaseTried(Tried::Done));
     let episode = played.one.episode.as_ref().unwrap();
     assert_eq!((episode.number, episode.sessions, episode.crossed_at), (2, 10, at(3_702)));
     assert_eq!((episode.tier, episode.granted_at), (Tier::Principal, None));
@@ -382,7 +426,7 @@ proptest! {
             check(&one, &effects, &mut called);
             prop_assert_eq!(crate::invariants::check_account(&one, &settings), []);
         }
-        for _ in 0..4 {
+        for _ in 0..6 {
             seconds += 7_200;
             let effects = one.step(AccountInput::Wake, now(seconds), &settings);
             check(&one, &effects, &mut called);
