@@ -112,7 +112,9 @@ async fn an_account_is_locked_and_released() {
     let (done, _, said) = ask(&cloud, &file, &["quarantine", "release", &account, "--reason", "a drill"]);
     assert!(done, "{said}");
     until("the policy is detached", SOON, async || attached(&cloud, member.account).await == before).await;
-    until("the release is told", SOON, async || entry(&worker, &format!("release/{account}/1")).is_some()).await;
+    // It is looked at once more after 40 s.
+    let told = Duration::from_mins(1);
+    until("the release is told", told, async || entry(&worker, &format!("release/{account}/1")).is_some()).await;
     let order = worker.audit().into_iter().find(|entry| entry["body"]["order"] == "release").expect("who did it");
     assert!(order["body"]["who"].as_str().unwrap().contains(&format!("{MANAGEMENT}:root")), "{order}");
     let (_, incidents, _) = ask(&cloud, &file, &["incidents", "list", "--all"]);
