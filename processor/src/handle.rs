@@ -2,6 +2,7 @@
 
 mod perform;
 mod show;
+mod states;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,8 @@ use sessionwarden_machine::{
 use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
 use tokio::time::Instant;
 use tracing::Instrument;
+
+pub use states::SharedStates;
 
 use crate::{
     effects::{Reports, SharedMemory, WriteError},
@@ -95,15 +98,10 @@ pub enum State {
 }
 
 /// An item with the state that it holds.
+#[derive(Debug)]
 pub(crate) struct Known {
     item: Item,
     state: State,
-}
-
-impl Known {
-    fn of(subject: &Subject, item: Item) -> Result<Self, HandleError> {
-        Ok(Self { state: read(subject, &item)?, item })
-    }
 }
 
 /// What one step of one subject came to.
@@ -162,6 +160,8 @@ pub struct Handler<S, H> {
     pub(crate) read: Read,
     /// When what is being handled began to be read.
     read_at: Instant,
+    /// States that need not be decoded again.
+    pub(crate) states: SharedStates,
     /// Live sessions due within this time are looked at with those that are due now, in milliseconds.
     pub(crate) early_ms: i64,
     /// When to look again at what is being handled; timers are set when that is over.
@@ -201,6 +201,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             regions: Vec::new(),
             read: BTreeMap::new(),
             read_at: Instant::now(),
+            states: SharedStates::default(),
             early_ms: 0,
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),
@@ -219,7 +220,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let span = tracing::info_span!("handle", subjects = inbox.len());
         // On the heap: whoever waits for this waits for a large future.
         let handled = Box::pin(self.handle_all(inbox, now)).instrument(span).await;
-        self.read.clear();
+        self.forget_read();
         handled
     }
 
@@ -301,7 +302,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let key: Arc<str> = subject.to_string().into();
         let known = match self.read.remove(&key) {
             Some(read) => read,
-            None => self.store.load(&key).await?.map(|item| Known::of(subject, item)).transpose()?,
+            None => self.store.load(&key).await?.map(|item| self.known(subject, item)).transpose()?,
         };
         let (stored, before) = known.map(|known| (known.item, known.state)).unzip();
         let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
@@ -398,16 +399,32 @@ impl<S: Store, H: Hands> Handler<S, H> {
         let items: Vec<_> =
             items.buffered(READS_AT_ONCE_MAX).try_collect::<Vec<_>>().await.map_err(HandleError::Store)?;
         let known = |((key, item), subject): ((Arc<str>, Option<Item>), &Subject)| {
-            Ok((key, item.map(|item| Known::of(subject, item)).transpose()?))
+            Ok((key, item.map(|item| self.known(subject, item)).transpose()?))
         };
         let read = items.into_iter().zip(subjects).map(known).collect::<Result<Vec<_>, HandleError>>()?;
         self.read.extend(read);
         Ok(())
     }
 
+    /// An item that was just read, with its state.
+    fn known(&self, subject: &Subject, item: Item) -> Result<Known, HandleError> {
+        let state = match self.states.take(&item) {
+            Some(state) => {
+                debug_assert!(
+                    read(subject, &item).is_ok_and(|read| read == state),
+                    "{} is not what was written",
+                    item.key
+                );
+                state
+            }
+            None => read(subject, &item)?,
+        };
+        Ok(Known { item, state })
+    }
+
     /// Forgets what was read: the next look reads anew.
     pub(crate) fn forget_read(&mut self) {
-        self.read.clear();
+        self.states.keep(std::mem::take(&mut self.read).into_values().flatten());
         self.read_at = Instant::now();
     }
 }

@@ -21,6 +21,9 @@ pub const STREAM_EVERY_MS: i64 = 5_000;
 /// From the start of a session to the first event of its stream, in milliseconds.
 pub const STREAM_FIRST_MS: i64 = 1_000;
 
+/// How many policies are remembered as they were read.
+const POLICIES_MAX: usize = 4_096;
+
 /// Where a session's agent writes its log: settled when the session begins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Destination {
@@ -87,16 +90,16 @@ impl World {
         let Some(caller) = self.caller(account, role) else { return Vec::new() };
         let network = self.node(account, region, node).and_then(|node| node.network);
         let network = network.and_then(|network| self.network(&network).ok()).unwrap_or_default();
-        let endpoint = |service: &str| network.endpoints.get(service).map(|endpoint| parsed(&endpoint.policy));
+        let endpoint = |service: &str| network.endpoints.get(service).map(|endpoint| self.parsed(&endpoint.policy));
         let key = |arn: &str| {
             let found = self.estate.keys.get(arn)?;
-            let (policy, rcps) = (Some(parsed(&found.policy)), self.rcps(owner_of(arn)?));
+            let (policy, rcps) = (Some(self.parsed(&found.policy)), self.rcps(owner_of(arn)?));
             Some(Target { policy, rcps, endpoint: endpoint("kms"), ..Target::new(arn) })
         };
         let bucket = &self.estate.bucket;
         let in_bucket = |resource: String| Target {
             account: Some(bucket.account),
-            policy: bucket.policy.as_ref().map(parsed),
+            policy: bucket.policy.as_ref().map(|policy| self.parsed(policy)),
             rcps: self.rcps(bucket.account),
             endpoint: endpoint("s3"),
             ..Target::new(resource)
@@ -123,18 +126,31 @@ impl World {
         check_actions(&caller, &targets, &context)
     }
 
+    fn parsed(&self, policy: &PolicyText) -> Arc<Policy> {
+        let mut known = self.policies.borrow_mut();
+        if let Some(known) = known.get(policy) {
+            return Arc::clone(known);
+        }
+        if known.len() >= POLICIES_MAX {
+            known.clear();
+        }
+        let read = Arc::new(Policy::parse(&policy.text).named(&*policy.name));
+        known.insert(policy.clone(), Arc::clone(&read));
+        read
+    }
+
     fn caller(&self, account: AccountId, role: &Identity) -> Option<Caller> {
         let mut caller = Caller::new(Principal::parse(&role.arn).ok()?);
-        caller.identity = role.policies.iter().map(parsed).collect();
-        caller.boundary = role.boundary.as_ref().map(parsed);
+        caller.identity = role.policies.iter().map(|policy| self.parsed(policy)).collect();
+        caller.boundary = role.boundary.as_ref().map(|policy| self.parsed(policy));
         let levels = self.guards(account).ok()?.scps;
-        caller.scps = levels.iter().map(|level| level.iter().map(parsed).collect()).collect();
+        caller.scps = levels.iter().map(|level| level.iter().map(|policy| self.parsed(policy)).collect()).collect();
         Some(caller)
     }
 
     fn rcps(&self, account: AccountId) -> Vec<Vec<Arc<Policy>>> {
         let levels = self.guards(account).map(|guards| guards.rcps).unwrap_or_default();
-        levels.iter().map(|level| level.iter().map(parsed).collect()).collect()
+        levels.iter().map(|level| level.iter().map(|policy| self.parsed(policy)).collect()).collect()
     }
 
     /// What a role reaches from a node. A key that is disabled opens to nobody, a group that is gone takes nothing.
@@ -216,9 +232,15 @@ impl World {
         let from = (key.account, Arc::clone(&key.region), Arc::clone(&description.target));
         let place = (key.account, Arc::clone(&key.region), Arc::clone(&to.log_group));
         let (node, to) = (Arc::clone(&description.target), to.clone());
-        let known = self.reaches.get(&(from.clone(), to.clone())).copied();
-        let may = known.unwrap_or_else(|| self.reach(key.account, key, &node, &to).is_some_and(|reach| reach.stream));
-        self.reaches.insert((from, to), may);
+        let way = (from, to);
+        let may = match self.reaches.get(&way) {
+            Some(may) => *may,
+            None => {
+                let may = self.reach(key.account, key, &node, &way.1).is_some_and(|reach| reach.stream);
+                self.reaches.insert(way, may);
+                may
+            }
+        };
         if may {
             let name: Arc<str> = log_stream_name(&key.id).into();
             let fresh = LogStream { created_at: at, last_event_at: None };
@@ -226,10 +248,6 @@ impl World {
             stream.last_event_at = stream.last_event_at.max(Some(at));
         }
     }
-}
-
-fn parsed(policy: &PolicyText) -> Arc<Policy> {
-    Arc::new(Policy::parse(&policy.text).named(&*policy.name))
 }
 
 fn owner_of(arn: &str) -> Option<AccountId> {

@@ -1,6 +1,7 @@
 //! The organisation as it lives: sessions begin and end, logs arrive, events are delivered.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
@@ -9,7 +10,8 @@ use sessionwarden_machine::{
     document::log_stream_name,
     effect::Lock,
     ids::{AccountId, EventTime, Now, SessionKey},
-    posture::{Agent, LogObject},
+    permission::Policy,
+    posture::{Agent, LogObject, PolicyText},
 };
 
 pub use sessionwarden_machine::posture::CallError;
@@ -57,9 +59,13 @@ pub struct World {
     pub(crate) streams: Streams,
     /// Whether a node can write to a stream, until something changes.
     pub(crate) reaches: BTreeMap<(InRegion, Destination), bool>,
+    /// Policies as they were read, by their texts.
+    pub(crate) policies: RefCell<BTreeMap<PolicyText, Arc<Policy>>>,
     pub(crate) uploads: BTreeSet<(Now, SessionKey)>,
     ticks: BTreeSet<(EventTime, SessionKey)>,
     live: BTreeSet<SessionKey>,
+    /// No session that is alive was last used before.
+    used_since: EventTime,
     ended: VecDeque<(EventTime, SessionKey)>,
     events: VecDeque<Vec<u8>>,
 }
@@ -87,12 +93,14 @@ impl World {
             quarantined: BTreeMap::new(),
             sessions: BTreeMap::new(),
             live: BTreeSet::new(),
+            used_since: start.as_event_time(),
             ended: VecDeque::new(),
             uploads: BTreeSet::new(),
             ticks: BTreeSet::new(),
             objects: BTreeMap::new(),
             streams: Streams::new(),
             reaches: BTreeMap::new(),
+            policies: RefCell::default(),
             events: VecDeque::new(),
         }
     }
@@ -107,11 +115,15 @@ impl World {
     pub fn advance_to(&mut self, now: Now) {
         self.now = self.now.max(now);
         let idle = EventTime(self.now.0.saturating_sub(self.shape.idle_timeout_ms));
-        let over: Vec<SessionKey> =
-            self.live.iter().filter(|key| self.sessions[*key].last_used <= idle).cloned().collect();
-        for key in over {
-            let at = self.sessions[&key].last_used.plus_ms(self.shape.idle_timeout_ms);
-            self.end(&key, at);
+        if self.used_since <= idle {
+            let over: Vec<SessionKey> =
+                self.live.iter().filter(|key| self.sessions[*key].last_used <= idle).cloned().collect();
+            for key in over {
+                let at = self.sessions[&key].last_used.plus_ms(self.shape.idle_timeout_ms);
+                self.end(&key, at);
+            }
+            let used = self.live.iter().map(|key| self.sessions[key].last_used);
+            self.used_since = used.min().unwrap_or(self.now.as_event_time());
         }
         while let Some((due, key)) = self.ticks.first().cloned().filter(|(due, _)| due.0 <= self.now.0) {
             self.ticks.pop_first();

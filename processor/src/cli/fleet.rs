@@ -23,6 +23,7 @@ use crate::{
     effects::{Reports, SharedMemory},
     feed::FeedFile,
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
+    handle::SharedStates,
     metrics::Metrics,
     outbound::{
         CloudWatch, Counts, Deliver, DeskLimits, Destination, EventBus, Line, MetricNames, Notifier, Outlets,
@@ -85,6 +86,7 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         outlets,
         regions: Regions::default(),
         memory: SharedMemory::default(),
+        states: SharedStates::default(),
     });
     let rechecks = Rechecks::new(Arc::clone(&crew), queue, GRAIN_MS);
     let parked = services.parked;

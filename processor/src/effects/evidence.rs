@@ -13,7 +13,7 @@ use sessionwarden_machine::{
     ids::{AccountId, EventTime, Now, SessionKey},
     posture::{
         Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
-        Places, Who, assess, combine_logs, judge_object, judge_stream, places, rests_on, session_type,
+        Places, Who, combine_logs, judge_object, judge_stream, object_keys, places,
     },
     recheck::rounds,
     session::{Described, Gathered, Life, LogLook},
@@ -125,9 +125,8 @@ fn conclude(
             cluster: posture.cluster.as_ref(),
             stream: posture.stream.as_ref(),
         };
-        let (evidence, opens, depends) =
-            (assess(&facts, wanted, memory), session_type(&facts, memory), rests_on(&facts, memory));
-        (gathered.evidence, gathered.session_type, gathered.depends) = (evidence, opens, depends);
+        let look = memory.look(&facts, wanted);
+        (gathered.evidence, gathered.session_type, gathered.depends) = (look.evidence, look.session_type, look.depends);
     }
     (told.key, gathered)
 }
@@ -279,7 +278,8 @@ impl<H: Hands> Round<'_, H> {
     async fn of_ended(&self, key: SessionKey, ended_at: Option<EventTime>) -> Told {
         let preferences = self.survey.document(key.account, &key.region, &PREFERENCES.into()).await;
         let places = places(self.settings, &preferences, &key, &mut self.memory.lock());
-        let object = self.object(&key, &places, ended_at).await;
+        let object_keys = object_keys(self.settings, &preferences, &key, &mut self.memory.lock());
+        let object = self.object(&key, &places, &object_keys, ended_at).await;
         let stream = self.stream(&key, &places).await.map(|stream| {
             let group = places.log_group.as_deref().unwrap_or_default();
             let name = places.stream.as_deref().unwrap_or_default();
@@ -295,16 +295,22 @@ impl<H: Hands> Round<'_, H> {
     }
 
     /// Looks under each key the log may have, until it is found.
-    async fn object(&self, key: &SessionKey, places: &Places, ended_at: Option<EventTime>) -> Option<LogLook> {
+    async fn object(
+        &self,
+        key: &SessionKey,
+        places: &Places,
+        object_keys: &[String],
+        ended_at: Option<EventTime>,
+    ) -> Option<LogLook> {
         let bucket = places.bucket.as_ref()?;
         let mut unknown = false;
-        for object_key in &places.object_keys {
+        for object_key in object_keys {
             match self.survey.object(key.account, bucket, object_key).await {
                 Ok(Some(object)) => {
                     // Where a prefix is wanted, it stands first.
                     let wanted = match self.settings.posture.preferences.s3_prefix {
-                        Some(_) => places.object_keys.get(..1).unwrap_or_default(),
-                        None => &places.object_keys,
+                        Some(_) => object_keys.get(..1).unwrap_or_default(),
+                        None => object_keys,
                     };
                     return Some(judge_object(key, bucket, object_key, wanted, &object, ended_at, self.settings));
                 }
@@ -312,7 +318,7 @@ impl<H: Hands> Round<'_, H> {
                 Err(_) => unknown = true,
             }
         }
-        let first = places.object_keys.first().map_or("", |key| key.as_str());
+        let first = object_keys.first().map_or("", |key| key.as_str());
         Some(if unknown {
             LogLook::Unknown
         } else {

@@ -13,7 +13,7 @@ use sessionwarden_store::Fence;
 use super::SharedStore;
 use crate::{
     effects::{Reports, SharedMemory},
-    handle::{Calls, Handler},
+    handle::{Calls, Handler, SharedStates},
     metrics::Metrics,
     outbound::Outlets,
     ports::Hands,
@@ -45,6 +45,8 @@ pub struct Crew<S, H> {
     pub regions: Regions,
     /// What was read and checked before.
     pub memory: SharedMemory,
+    /// States that need not be decoded again.
+    pub states: SharedStates,
 }
 
 /// The regions in which sessions can run, and the number of accounts, as the organisation last said.
@@ -89,6 +91,7 @@ impl<S: SharedStore, H: Hands> Crew<S, H> {
         handler.early_ms = self.settings.recheck_ms / 3;
         handler.regions = self.regions.get();
         handler.posture = self.memory.clone();
+        handler.states = self.states.clone();
         handler
     }
 }

@@ -50,29 +50,33 @@ enum Wrote {
 }
 
 impl Tables {
-    fn write(&mut self, write: &Write, fence: Option<&Fence>, lags_until: Option<Now>) -> Wrote {
+    /// Writes an item; returns what it replaces.
+    fn write(&mut self, write: Write, fence: Option<&Fence>, lags_until: Option<Now>) -> (Wrote, Option<Row>) {
         let known = self.rows.get(&write.item.key);
         let (rev, held) = known.map_or((0, None), |row| (row.item.rev, row.fence.clone()));
         if let (Some(fence), Some(held)) = (fence, &held)
             && fence.is_behind(held)
         {
-            return Wrote::Fenced(held.number);
+            return (Wrote::Fenced(held.number), None);
         }
         if rev != write.expected {
-            return Wrote::Conflict;
+            return (Wrote::Conflict, None);
         }
-        let item = Item { rev: rev + 1, ..write.item.clone() };
-        for thing in known.map(|row| row.item.depends.clone()).unwrap_or_default() {
-            self.things_and_keys.remove(&(thing, Arc::clone(&item.key)));
+        let item = Item { rev: rev + 1, ..write.item };
+        let rested_on = known.map_or(&[][..], |row| &row.item.depends);
+        if rested_on != item.depends {
+            for thing in rested_on {
+                self.things_and_keys.remove(&(Arc::clone(thing), Arc::clone(&item.key)));
+            }
+            self.things_and_keys.extend(item.depends.iter().map(|thing| (Arc::clone(thing), Arc::clone(&item.key))));
         }
-        self.things_and_keys.extend(item.depends.iter().map(|thing| (Arc::clone(thing), Arc::clone(&item.key))));
         let key = Arc::clone(&item.key);
-        self.rows.insert(Arc::clone(&key), Row { item, fence: fence.cloned().or(held) });
+        let before = self.rows.insert(Arc::clone(&key), Row { item, fence: fence.cloned().or(held) });
         match lags_until {
             Some(until) => drop(self.lagging.insert((until, key))),
             None => self.index(&key),
         }
-        Wrote::Saved(rev + 1)
+        (Wrote::Saved(rev + 1), before)
     }
 
     /// Brings the index up to an item.
@@ -181,7 +185,7 @@ impl Store for SimStore {
         let sim = self.sim();
         let partial = if writes.len() > 1 { sim.happens(Fault::StorePartial) } else { None };
         let (mut saved, mut fenced) = (Vec::with_capacity(writes.len()), None);
-        for (number, write) in (0_u64..).zip(&writes) {
+        for (number, write) in (0_u64..).zip(writes) {
             if partial.is_some_and(|drawn| (drawn >> (number % 60)) & 1 == 0) {
                 continue;
             }
@@ -190,19 +194,18 @@ impl Store for SimStore {
                 continue;
             }
             let lags_until = sim.happens(Fault::IndexLag).map(|drawn| sim.now().plus_ms(50 + (drawn % 3_000) as i64));
-            let before = lock(&sim.tables).rows.get(&write.item.key).cloned();
-            let wrote = lock(&sim.tables).write(write, self.fence.as_ref(), lags_until);
-            self.host.note(format_args!("saves {} after {}: {wrote:?}", write.item.key, write.expected));
+            let (key, expected) = (Arc::clone(&write.item.key), write.expected);
+            let (wrote, before) = lock(&sim.tables).write(write, self.fence.as_ref(), lags_until);
+            self.host.note(format_args!("saves {key} after {expected}: {wrote:?}"));
             match wrote {
                 Wrote::Saved(rev) => {
-                    watch::saved(&self.host, before.as_ref(), &write.item, self.fence.as_ref());
+                    watch::saved(&self.host, before.as_ref(), &key, self.fence.as_ref());
                     saved.push(Saved::Saved { rev });
                 }
                 Wrote::Conflict => saved.push(Saved::Conflict),
                 Wrote::Fenced(found) => {
-                    watch::refused(&self.host, &write.item.key, self.fence.as_ref());
-                    let (key, fence) =
-                        (Arc::clone(&write.item.key), self.fence.as_ref().map_or(0, |fence| fence.number));
+                    watch::refused(&self.host, &key, self.fence.as_ref());
+                    let fence = self.fence.as_ref().map_or(0, |fence| fence.number);
                     fenced = Some(StoreError::Fenced { key, fence, found });
                 }
             }

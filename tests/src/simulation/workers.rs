@@ -7,6 +7,7 @@ use sessionwarden::{
     console::{Health, Status},
     effects::{Reports, SharedMemory},
     fleet::{Crew, Duties, DutyTimes, Fleet, FleetSink, Rechecks, Regions},
+    handle::SharedStates,
     host,
     input::Parking,
     metrics::Metrics,
@@ -121,6 +122,7 @@ fn fleet(host: &Arc<SimHost>, judge: &Arc<Judge>) -> (SimFleet, Arc<Tally>) {
         outlets,
         regions: Regions::default(),
         memory: SharedMemory::default(),
+        states: SharedStates::default(),
     });
     let rechecks = Rechecks::new(crew, SimQueue(Arc::clone(host)), GRAIN_MS);
     let parker = Arc::clone(host);

@@ -97,7 +97,7 @@ pub(super) fn bucket_as_wanted(facts: &Facts<'_>, memory: &mut Memory) -> Answer
     let arn = |key: &str| format!("arn:{partition}:s3:::{name}/{key}");
     let mut ground = ground_of(EvidenceKind::BucketAsWanted, facts, role, &known.places);
     ground.resources = vec![
-        known.places.object_keys.first().map(|key| arn(key)).unwrap_or_default(),
+        known.object_keys.first().map(|key| arn(key)).unwrap_or_default(),
         other_key.as_deref().map(arn).unwrap_or_default(),
     ];
     let bases = ground.resources.iter().map(|resource| base_of_object(resource).to_owned()).collect();

@@ -7,7 +7,7 @@ use super::{
     assess::{Read, is_container, no, partition_of, preferences, unanswered, unknown, yes},
     assess_ask::Asker,
     memory::{Ground, NamedKey},
-    places::{KMS_KEY, LOG_GROUP, Places, S3_BUCKET, S3_PREFIX, places_of},
+    places::{KMS_KEY, LOG_GROUP, Places, S3_BUCKET, S3_PREFIX, object_keys_of, places_of},
 };
 use crate::{
     compliance::{EvidenceKind, Tri},
@@ -29,6 +29,8 @@ const CHANNEL_ACTIONS: [&str; 4] = [
 /// Where the log belongs, as far as that is known.
 pub(super) struct Known {
     pub(super) places: Places,
+    /// As [`object_keys`](super::object_keys) has them, where the first is known to be the right one.
+    pub(super) object_keys: Vec<String>,
     pub(super) document: Option<Arc<SessionDocument>>,
     /// Why some of it is not known.
     pub(super) unknown: Option<String>,
@@ -52,14 +54,15 @@ pub(super) fn known_places(facts: &Facts<'_>, memory: &mut Memory) -> Known {
         Read::Gone => (None, None),
         Read::Unknown(reason) => (None, needed.next().map(|_| reason)),
     };
-    let mut places = places_of(facts.settings, document.as_deref(), facts.key);
+    let places = places_of(facts.settings, document.as_deref(), facts.key);
+    let mut object_keys = object_keys_of(facts.settings, document.as_deref(), facts.key);
     let says = document.as_ref().is_some_and(|document| !document.inputs.open.contains(S3_PREFIX));
     if places.bucket.is_some() && wanted.s3_prefix.is_none() && !says {
         // What is left are places to look at, not the place where the log belongs.
-        places.object_keys.clear();
+        object_keys.clear();
         unknown.get_or_insert_with(|| format!("no preferences document says {S3_PREFIX}"));
     }
-    Known { places, document, unknown }
+    Known { places, object_keys, document, unknown }
 }
 
 /// The role may write the session's log and use the channels and keys for it: the layers of "Policy evaluation logic",
@@ -84,7 +87,7 @@ pub(super) fn log_writable(facts: &Facts<'_>, memory: &mut Memory) -> Answered {
     }
     let mut ground = ground_of(EvidenceKind::LogWritable, facts, role, places);
     let partition = partition_of(&ground.role.arn).to_owned();
-    let object = places.bucket.as_ref().zip(places.object_keys.first());
+    let object = places.bucket.as_ref().zip(known.object_keys.first());
     let object = object.map(|(bucket, key)| format!("arn:{partition}:s3:::{bucket}/{key}"));
     let (region, account) = (&facts.key.region, facts.key.account);
     let stream = places.log_group.as_ref().zip(places.stream.as_ref()).map(|(group, stream)| {

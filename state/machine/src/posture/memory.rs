@@ -4,9 +4,16 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use foldhash::fast::FixedState;
 
-use super::{Asked, Bucket, Guards, Identity, Key, Network, PolicyText};
+use super::{
+    Asked, Bucket, Guards, Identity, Key, Network, PolicyText,
+    look::{KeptLook, Pools},
+};
 use crate::{
-    compliance::EvidenceKind, document::SessionDocument, ids::AccountId, permission::Policy, session::Answered,
+    compliance::EvidenceKind,
+    document::SessionDocument,
+    ids::{AccountId, SessionKey},
+    permission::Policy,
+    session::Answered,
 };
 
 /// What an answer rests on: whole contents, so that equal grounds have equal answers.
@@ -58,14 +65,17 @@ enum Kept {
     Apart,
 }
 
-/// Policies and documents as they were read, by their texts, and answers by all that they rest on. Nothing in it can
-/// be out of date: another text is another entry. Each kind of entry is bounded by [`Memory::MAX`]; then all of its
+/// Policies and documents as they were read, by their texts, answers by all that they rest on, and what the last look at
+/// each session came to, with the same. Nothing in it can be out of date: another text is another entry. It is for one set
+/// of settings. Each kind of entry is bounded by [`Memory::MAX`]; then all of its
 /// kind are forgotten.
 #[derive(Debug, Default)]
 pub struct Memory {
     policies: HashMap<PolicyText, Arc<Policy>, FixedState>,
     documents: HashMap<Arc<str>, Result<Arc<SessionDocument>, Arc<str>>, FixedState>,
     answers: HashMap<Ground, Kept, FixedState>,
+    pub(super) looks: HashMap<SessionKey, KeptLook, FixedState>,
+    pub(super) pools: Pools,
     checks: u64,
     remembered: u64,
 }
@@ -85,8 +95,8 @@ impl Memory {
     }
 
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 3] {
-        [self.policies.len(), self.documents.len(), self.answers.len()]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        [self.policies.len(), self.documents.len(), self.answers.len(), self.looks.len()]
     }
 
     pub(super) fn policy(&mut self, text: &PolicyText) -> Arc<Policy> {
@@ -158,7 +168,7 @@ impl Memory {
     }
 }
 
-fn keep<K: Eq + Hash, V>(entries: &mut HashMap<K, V, FixedState>, key: K, value: V) {
+pub(super) fn keep<K: Eq + Hash, V>(entries: &mut HashMap<K, V, FixedState>, key: K, value: V) {
     if entries.len() >= Memory::MAX {
         entries.clear();
     }

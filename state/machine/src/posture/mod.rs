@@ -12,6 +12,7 @@ mod assess_role;
 mod depends;
 mod facts;
 mod log;
+mod look;
 mod memory;
 mod places;
 pub mod snapshot;
@@ -26,8 +27,9 @@ pub use assess::{assess, session_type};
 pub use depends::rests_on;
 pub use facts::Facts;
 pub use log::{WRITTEN_EARLY_MS_MAX, combine_logs, judge_object, judge_stream, sessions_of_key};
+pub use look::Look;
 pub use memory::Memory;
-pub use places::{Places, places};
+pub use places::{Places, object_keys, places};
 
 use crate::ids::{AccountId, EventTime};
 
@@ -153,7 +155,7 @@ pub struct Guards {
 }
 
 /// The default version of a Systems Manager document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Document {
     /// The default version's number.
     pub version: Arc<str>,

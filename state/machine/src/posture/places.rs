@@ -19,8 +19,6 @@ pub(super) const KMS_KEY: &str = "kmsKeyId";
 pub struct Places {
     /// The bucket; `None` where none is used, or none is known.
     pub bucket: Option<Arc<str>>,
-    /// The keys under which the log may lie in the bucket, the wanted one first; empty without a bucket.
-    pub object_keys: Vec<String>,
     /// The keys that encrypt the session's traffic, as named: an alias, an id or an ARN. The bucket's own key is not
     /// among them: the bucket tells it.
     pub keys: BTreeSet<Arc<str>>,
@@ -39,6 +37,22 @@ pub fn places(settings: &Settings, preferences: &Asked<Document>, key: &SessionK
 /// The bucket for logs, as [`places`] has it.
 pub(super) fn bucket(settings: &Settings, preferences: &Asked<Document>, memory: &mut Memory) -> Option<Arc<str>> {
     bucket_of(settings, preferences_of(preferences, memory).as_deref())
+}
+
+/// The keys under which a session's log may lie in the bucket, the wanted one first; empty without a bucket.
+pub fn object_keys(
+    settings: &Settings,
+    preferences: &Asked<Document>,
+    key: &SessionKey,
+    memory: &mut Memory,
+) -> Vec<String> {
+    object_keys_of(settings, preferences_of(preferences, memory).as_deref(), key)
+}
+
+pub(super) fn object_keys_of(settings: &Settings, document: Option<&SessionDocument>, key: &SessionKey) -> Vec<String> {
+    let wanted = &settings.posture.preferences;
+    let bucket = bucket_of(settings, document);
+    bucket.map(|_| log_object_keys(wanted, document, key.account, &key.region, &key.id)).unwrap_or_default()
 }
 
 fn preferences_of(preferences: &Asked<Document>, memory: &mut Memory) -> Option<Arc<SessionDocument>> {
@@ -66,9 +80,7 @@ pub(super) fn places_of(settings: &Settings, document: Option<&SessionDocument>,
     let bucket = bucket_of(settings, document);
     let log_group = chosen(wanted.log_group.as_ref(), document, LOG_GROUP, |document| &document.inputs.log_group);
     let session_key = chosen(wanted.kms_key.as_ref(), document, KMS_KEY, |document| &document.inputs.kms_key);
-    let object_keys = || log_object_keys(wanted, document, key.account, &key.region, &key.id);
     Places {
-        object_keys: bucket.as_ref().map(|_| object_keys()).unwrap_or_default(),
         keys: session_key.into_iter().collect(),
         stream: log_group.as_ref().map(|_| log_stream_name(&key.id)),
         bucket,

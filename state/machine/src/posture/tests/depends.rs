@@ -91,7 +91,8 @@ fn places_are_the_wanted_ones_else_the_documents() {
     let mut show = Show::new();
     let found = places(&show.settings, &show.preferences, &show.key, &mut Memory::default());
     assert_eq!(found.bucket.as_deref(), Some(BUCKET));
-    assert_eq!(found.object_keys[0], "sessions/111122223333/eu-west-1/ann-0a1b.log");
+    let keys = object_keys(&show.settings, &show.preferences, &show.key, &mut Memory::default());
+    assert_eq!(keys[0], "sessions/111122223333/eu-west-1/ann-0a1b.log");
     assert_eq!(found.keys, ["alias/session".into()].into());
     assert_eq!((found.log_group.as_deref(), found.stream.as_deref()), (Some("/sessions"), Some("ann-0a1b")));
     show.prefer("s3BucketName", json!("elsewhere"));

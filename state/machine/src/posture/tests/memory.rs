@@ -61,12 +61,32 @@ fn a_change_of_anything_is_seen() {
     assert_eq!((memory.checks(), memory.remembered()), (8, 8));
 }
 
+// R-W7: a look at which nothing has changed checks nothing.
+#[test]
+fn what_has_not_changed_is_not_judged_again() {
+    let (mut show, mut memory) = (Show::new(), Memory::default());
+    let first = memory.look(&show.facts(), &EvidenceKind::ALL);
+    let asked = |memory: &Memory| memory.checks() + memory.remembered();
+    let once = asked(&memory);
+    show.now = show.now.plus_ms(15_000);
+    // Equal contents count, not where they lie.
+    show.role = show.role.map(|role| role.map(|role| Arc::new((*role).clone())));
+    assert_eq!((memory.look(&show.facts(), &EvidenceKind::ALL), asked(&memory)), (first.clone(), once));
+    show.role().policies.clear();
+    let changed = memory.look(&show.facts(), &EvidenceKind::ALL);
+    assert_eq!(changed.evidence[&LogWritable].value, Tri::No);
+    assert!(asked(&memory) > once && changed != first);
+    // Another question is another look.
+    assert_eq!(memory.look(&show.facts(), &KINDS).evidence.len(), KINDS.len());
+}
+
 #[test]
 fn what_is_remembered_is_bounded() {
     let (mut show, mut memory) = (Show::new(), Memory::default());
     for at in 0..=Memory::MAX {
         show.role().policies = vec![policy(&at.to_string(), deny(json!("s3:*")))];
-        assess(&show.facts(), &[LogWritable], &mut memory);
+        session(&mut show, at);
+        memory.look(&show.facts(), &[LogWritable]);
     }
     let sizes = memory.sizes();
     assert!(sizes.iter().all(|size| *size <= Memory::MAX), "{sizes:?}");

@@ -120,6 +120,27 @@ proptest! {
         }
     }
 
+    /// What was found at the last look changes nothing that is found at the next one, whatever has changed meanwhile.
+    #[test]
+    fn a_look_finds_what_it_would_find_alone(
+        steps in prop::collection::vec((0..FLAWS, 0..4_usize, 0..FACTS, errors(), 0..200_000_i64), 1..8),
+    ) {
+        let mut memory = Memory::default();
+        let mut show = strict();
+        for (flaw, what, fact, error, wait_ms) in steps {
+            show.now = show.now.plus_ms(wait_ms);
+            match what {
+                0 => show = Show { now: show.now, ..strict() },
+                // One memory is for one set of settings.
+                1 if !(20..23).contains(&flaw) => show = Show { now: show.now, ..spoilt(&[flaw]) },
+                2 => lose(&mut show, fact, error),
+                _ => {}
+            }
+            let look = memory.look(&show.facts(), &EvidenceKind::ALL);
+            prop_assert_eq!(look, Memory::default().look(&show.facts(), &EvidenceKind::ALL));
+        }
+    }
+
     /// I11: with no answer at all, only what needs none is decided.
     #[test]
     fn without_any_answer_nothing_is_decided(error in errors()) {

@@ -1,0 +1,134 @@
+//! One look at a session. Where nothing has changed since the last one, nothing is judged again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
+
+use foldhash::fast::FixedState;
+
+use super::{
+    Asked, Bucket, Cluster, Document, Facts, Guards, Identity, Key, Memory, Network, Node, assess, memory::keep,
+    rests_on, session_type,
+};
+use crate::{
+    compliance::EvidenceKind,
+    ids::Thing,
+    session::{Answered, Described},
+};
+
+/// What a look at a session that is alive came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// As [`assess`] has it.
+    pub evidence: BTreeMap<EvidenceKind, Answered>,
+    /// As [`session_type`] has it.
+    pub session_type: Arc<str>,
+    /// As [`rests_on`] has it.
+    pub depends: BTreeSet<Thing>,
+}
+
+/// A look with all that it rests on, but for the time and the stream: what rests on these is looked at each time.
+#[derive(Debug)]
+pub(super) struct KeptLook {
+    wanted: Vec<EvidenceKind>,
+    described: Described,
+    node: Option<Asked<Node>>,
+    role: Option<Asked<Identity>>,
+    guards: Asked<Guards>,
+    preferences: Asked<Document>,
+    document: Option<Asked<Document>>,
+    bucket: Option<Asked<Bucket>>,
+    bucket_guards: Option<Asked<Guards>>,
+    keys: BTreeMap<Arc<str>, Asked<Key>>,
+    network: Option<Asked<Network>>,
+    caller: Option<Asked<Identity>>,
+    cluster: Option<Asked<Cluster>>,
+    look: Look,
+}
+
+/// The one kind that rests on the time and the stream.
+const OF_NOW: EvidenceKind = EvidenceKind::StreamPresent;
+
+impl KeptLook {
+    fn rests_on(&self, facts: &Facts<'_>, wanted: &[EvidenceKind]) -> bool {
+        let Facts { described, node, role, guards, preferences, document, bucket, bucket_guards, .. } = facts;
+        self.wanted == wanted
+            && self.described == **described
+            && self.node.as_ref() == *node
+            && self.role.as_ref() == *role
+            && self.guards == **guards
+            && self.preferences == **preferences
+            && self.document.as_ref() == *document
+            && self.bucket.as_ref() == *bucket
+            && self.bucket_guards.as_ref() == *bucket_guards
+            && self.keys == *facts.keys
+            && self.network.as_ref() == facts.network
+            && self.caller.as_ref() == facts.caller
+            && self.cluster.as_ref() == facts.cluster
+    }
+
+    fn new(facts: &Facts<'_>, wanted: &[EvidenceKind], look: Look, pools: &mut Pools) -> Self {
+        Self {
+            wanted: wanted.to_vec(),
+            described: facts.described.clone(),
+            node: facts.node.cloned(),
+            role: facts.role.map(|role| one(&mut pools.identities, role)),
+            guards: one(&mut pools.guards, facts.guards),
+            preferences: one(&mut pools.documents, facts.preferences),
+            document: facts.document.map(|document| one(&mut pools.documents, document)),
+            bucket: facts.bucket.map(|bucket| one(&mut pools.buckets, bucket)),
+            bucket_guards: facts.bucket_guards.map(|guards| one(&mut pools.guards, guards)),
+            keys: facts.keys.iter().map(|(name, key)| (Arc::clone(name), one(&mut pools.keys, key))).collect(),
+            network: facts.network.map(|network| one(&mut pools.networks, network)),
+            caller: facts.caller.map(|caller| one(&mut pools.identities, caller)),
+            cluster: facts.cluster.cloned(),
+            look,
+        }
+    }
+}
+
+type Pool<T> = HashSet<Arc<T>, FixedState>;
+
+/// What many looks rest on, once: policies are long.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    identities: Pool<Identity>,
+    guards: Pool<Guards>,
+    documents: Pool<Document>,
+    buckets: Pool<Bucket>,
+    keys: Pool<Key>,
+    networks: Pool<Network>,
+}
+
+/// The first that was equal to this one. At most [`Memory::MAX`] of a kind are kept, then all are forgotten.
+fn one<T: Eq + Hash>(pool: &mut Pool<T>, asked: &Asked<T>) -> Asked<T> {
+    let asked = asked.as_ref().map_err(|error| *error)?;
+    if let Some(known) = pool.get(&**asked) {
+        return Ok(Arc::clone(known));
+    }
+    if pool.len() >= Memory::MAX {
+        pool.clear();
+    }
+    pool.insert(Arc::clone(asked));
+    Ok(Arc::clone(asked))
+}
+
+impl Memory {
+    /// Looks at a session that is alive: its evidence of the kinds in `wanted`, what its document opens, what it rests on.
+    pub fn look(&mut self, facts: &Facts<'_>, wanted: &[EvidenceKind]) -> Look {
+        if let Some(kept) = self.looks.get(facts.key).filter(|kept| kept.rests_on(facts, wanted)) {
+            let mut look = kept.look.clone();
+            if wanted.contains(&OF_NOW) {
+                look.evidence.extend(assess(facts, &[OF_NOW], self));
+            }
+            return look;
+        }
+        let evidence = assess(facts, wanted, self);
+        let look = Look { evidence, session_type: session_type(facts, self), depends: rests_on(facts, self) };
+        let kept = KeptLook::new(facts, wanted, look.clone(), &mut self.pools);
+        keep(&mut self.looks, facts.key.clone(), kept);
+        look
+    }
+}
