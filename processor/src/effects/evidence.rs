@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all, join3, join4};
 use sessionwarden_machine::{
     compliance::EvidenceKind,
     decode::PREFERENCES,
+    document::log_stream_name,
     ids::{AccountId, EventTime, Now, SessionKey},
     posture::{
         Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
@@ -57,24 +58,38 @@ struct Told {
     key: SessionKey,
     life: Life,
     /// What it rests on, where it is alive.
-    posture: Option<Box<Posture>>,
+    posture: Option<(Arc<Common>, Own)>,
     log: LogLook,
 }
 
-/// What a session that is alive rests on.
-struct Posture {
-    node: Option<Asked<Node>>,
-    role: Option<Asked<Identity>>,
-    guards: Asked<Guards>,
+/// What all sessions of one account and region rest on.
+struct Common {
     preferences: Asked<Document>,
-    document: Option<Asked<Document>>,
+    guards: Asked<Guards>,
     bucket: Option<Asked<Bucket>>,
     bucket_guards: Option<Asked<Guards>>,
     keys: BTreeMap<Arc<str>, Asked<Key>>,
+    log_group: Option<Arc<str>>,
+}
+
+/// What one session rests on besides.
+struct Own {
+    node: Option<Asked<Node>>,
+    role: Option<Asked<Identity>>,
+    document: Option<Asked<Document>>,
     network: Option<Asked<Network>>,
     caller: Option<Asked<Identity>>,
     cluster: Option<Asked<Cluster>>,
     stream: Option<Result<Option<LogStream>, CallError>>,
+}
+
+/// What some sessions of one account and region rest on, each thing once.
+struct Things {
+    nodes: Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
+    identities: BTreeMap<Who, Asked<Identity>>,
+    documents: BTreeMap<Arc<str>, Asked<Document>>,
+    networks: BTreeMap<Arc<str>, Asked<Network>>,
+    clusters: BTreeMap<Arc<str>, Asked<Cluster>>,
 }
 
 /// Asks everything that the due sessions need, side by side: one description for all sessions of an account and region,
@@ -106,24 +121,24 @@ fn conclude(
     now: Now,
 ) -> (SessionKey, Gathered) {
     let mut gathered = Gathered { log: told.log, ..Gathered::new(now, told.life) };
-    if let (Life::Alive(described), Some(posture)) = (&gathered.life, told.posture) {
+    if let (Life::Alive(described), Some((common, own))) = (&gathered.life, told.posture) {
         let facts = Facts {
             key: &told.key,
             described,
             now,
             settings,
-            node: posture.node.as_ref(),
-            role: posture.role.as_ref(),
-            guards: &posture.guards,
-            preferences: &posture.preferences,
-            document: posture.document.as_ref(),
-            bucket: posture.bucket.as_ref(),
-            bucket_guards: posture.bucket_guards.as_ref(),
-            keys: &posture.keys,
-            network: posture.network.as_ref(),
-            caller: posture.caller.as_ref(),
-            cluster: posture.cluster.as_ref(),
-            stream: posture.stream.as_ref(),
+            node: own.node.as_ref(),
+            role: own.role.as_ref(),
+            guards: &common.guards,
+            preferences: &common.preferences,
+            document: own.document.as_ref(),
+            bucket: common.bucket.as_ref(),
+            bucket_guards: common.bucket_guards.as_ref(),
+            keys: &common.keys,
+            network: own.network.as_ref(),
+            caller: own.caller.as_ref(),
+            cluster: own.cluster.as_ref(),
+            stream: own.stream.as_ref(),
         };
         let look = memory.look(&facts, wanted);
         (gathered.evidence, gathered.session_type, gathered.depends) = (look.evidence, look.session_type, look.depends);
@@ -138,9 +153,10 @@ struct Round<'a, H> {
     memory: &'a SharedMemory,
 }
 
-/// The answer about one of several nodes.
-fn one_of(nodes: &Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>, id: &str) -> Asked<Node> {
-    nodes.as_ref().map_err(|error| *error)?.get(id).cloned().ok_or(CallError::Gone)
+impl Things {
+    fn node(&self, id: &str) -> Asked<Node> {
+        self.nodes.as_ref().map_err(|error| *error)?.get(id).cloned().ok_or(CallError::Gone)
+    }
 }
 
 impl<H: Hands> Round<'_, H> {
@@ -151,28 +167,11 @@ impl<H: Hands> Round<'_, H> {
         questions: &BTreeMap<SessionKey, Question>,
     ) -> Vec<Told> {
         let living: BTreeSet<SessionKey> = keys.iter().filter(|key| questions[*key].is_about_life()).cloned().collect();
-        let mut lives = BTreeMap::new();
-        if !living.is_empty() {
-            lives = self.survey.lives(account, &region, &living).await.unwrap_or_default();
-        }
-        let targets: BTreeSet<Arc<str>> = lives
-            .values()
-            .filter_map(|life| match life {
-                Life::Alive(described) if is_node(&described.target) => Some(Arc::clone(&described.target)),
-                Life::Alive(_) | Life::Ended(_) | Life::Unknown => None,
-            })
-            .collect();
-        let nodes =
-            if targets.is_empty() { Ok(BTreeMap::new()) } else { self.survey.nodes(account, &region, &targets).await };
-        let living = living.into_iter().map(|key| {
-            let life = lives.remove(&key).unwrap_or(Life::Unknown);
-            self.of_living(key, life, &nodes)
-        });
         let ended = keys.into_iter().filter_map(|key| match questions[&key] {
             Question::Life => None,
             Question::Log(ended_at) | Question::LifeAndLog(ended_at) => Some(self.of_ended(key, ended_at)),
         });
-        let (mut told, logs) = futures_util::future::join(join_all(living), join_all(ended)).await;
+        let (mut told, logs) = join(self.of_living(account, &region, living), join_all(ended)).await;
         for log in logs {
             match told.iter_mut().find(|told| told.key == log.key) {
                 // What is alive has no log yet, whatever lies there.
@@ -184,79 +183,119 @@ impl<H: Hands> Round<'_, H> {
         told
     }
 
-    async fn of_living(
-        &self,
-        key: SessionKey,
-        life: Life,
-        nodes: &Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
-    ) -> Told {
-        let posture = match &life {
-            Life::Alive(described) => Some(Box::new(self.posture(&key, described, nodes).await)),
-            Life::Ended(_) | Life::Unknown => None,
+    /// One description for all; then each thing that some of them rest on, once.
+    async fn of_living(&self, account: AccountId, region: &Arc<str>, living: BTreeSet<SessionKey>) -> Vec<Told> {
+        if living.is_empty() {
+            return Vec::new();
+        }
+        let mut lives = self.survey.lives(account, region, &living).await.unwrap_or_default();
+        let mut told: Vec<Told> = living
+            .into_iter()
+            .map(|key| {
+                let life = lives.remove(&key).unwrap_or(Life::Unknown);
+                Told { key, life, posture: None, log: LogLook::Unknown }
+            })
+            .collect();
+        let alive = || {
+            told.iter().filter_map(|told| match &told.life {
+                Life::Alive(described) => Some((&told.key, described)),
+                Life::Ended(_) | Life::Unknown => None,
+            })
         };
-        Told { key, life, posture, log: LogLook::Unknown }
+        let Some((first, _)) = alive().next() else { return told };
+        let described: Vec<&Described> = alive().map(|(_, described)| described).collect();
+        // One after the other: an account that answers neither is asked nothing more.
+        let targets: BTreeSet<Arc<str>> =
+            described.iter().map(|one| &one.target).filter(|target| is_node(target)).cloned().collect();
+        let nodes =
+            if targets.is_empty() { Ok(BTreeMap::new()) } else { self.survey.nodes(account, region, &targets).await };
+        let preferences = self.survey.document(account, region, &PREFERENCES.into()).await;
+        let (common, things) =
+            join(self.common(first, preferences), self.things(account, region, &described, nodes)).await;
+        let common = Arc::new(common);
+        let streams: Vec<_> = alive().map(|(key, _)| self.stream(key, common.log_group.as_ref())).collect();
+        let own: Vec<Own> = join_all(streams)
+            .await
+            .into_iter()
+            .zip(&described)
+            .map(|(stream, one)| own(one, &things, stream))
+            .collect();
+        let alive = told.iter_mut().filter(|told| matches!(told.life, Life::Alive(_)));
+        for (told, own) in alive.zip(own) {
+            told.posture = Some((Arc::clone(&common), own));
+        }
+        told
     }
 
-    async fn posture(
-        &self,
-        key: &SessionKey,
-        described: &Described,
-        nodes: &Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
-    ) -> Posture {
+    /// What all sessions in the place of this one rest on.
+    async fn common(&self, key: &SessionKey, preferences: Asked<Document>) -> Common {
         let (survey, account, region) = (&self.survey, key.account, &key.region);
-        let node = is_node(&described.target).then(|| one_of(nodes, &described.target));
-        let known = node.as_ref().and_then(|node| node.as_ref().ok());
-        let role = known.and_then(|node| node.role.as_ref()).map(|(role, _)| Who::Role(Arc::clone(role)));
-        let network = known.and_then(|node| node.network.clone());
-        let preferences = survey.document(account, region, &PREFERENCES.into()).await;
-        let document = (!is_known_document(&described.document)).then(|| Arc::clone(&described.document));
         let places = places(self.settings, &preferences, key, &mut self.memory.lock());
-        let caller = who(&described.owner).filter(|_| self.asks_for_callers());
-        let cluster = cluster_of(&described.target);
-
-        let role = async { Some(survey.identity(account, role.as_ref()?).await) };
-        let network = async { Some(survey.network(account, region, network.as_ref()?).await) };
-        let document = async { Some(survey.document(account, region, document.as_ref()?).await) };
-        let caller = async { Some(survey.identity(account, caller.as_ref()?).await) };
-        let cluster = async { Some(survey.cluster(account, region, cluster.as_ref()?).await) };
         let bucket = async {
             let bucket = survey.bucket(places.bucket.as_ref()?).await;
-            let guards = match &bucket {
-                Ok(bucket) => survey.guards(bucket.account).await,
-                Err(error) => Err(*error),
+            let guards = async {
+                match &bucket {
+                    Ok(bucket) => survey.guards(bucket.account).await,
+                    Err(error) => Err(*error),
+                }
             };
-            let name = bucket.as_ref().ok().and_then(|bucket| bucket.key.clone());
-            let key = match name {
-                Some(name) => Some((Arc::clone(&name), survey.key(account, region, &name).await)),
-                None => None,
+            let key = async {
+                let name = bucket.as_ref().ok()?.key.clone()?;
+                Some((Arc::clone(&name), survey.key(account, region, &name).await))
             };
+            let (guards, key) = join(guards, key).await;
             Some((bucket, guards, key))
         };
-        let keys =
-            join_all(places.keys.iter().map(async |name| (Arc::clone(name), survey.key(account, region, name).await)));
-        let first = futures_util::future::join5(role, network, document, caller, cluster);
-        let second = futures_util::future::join4(bucket, keys, survey.guards(account), self.stream(key, &places));
-        let ((role, network, document, caller, cluster), (bucket, keys, guards, stream)) =
-            futures_util::future::join(first, second).await;
+        let keys = places.keys.iter().map(async |name| (Arc::clone(name), survey.key(account, region, name).await));
+        let (bucket, keys, guards) = join3(bucket, join_all(keys), survey.guards(account)).await;
         let mut keys: BTreeMap<_, _> = keys.into_iter().collect();
         let (bucket, bucket_guards, bucket_key) = match bucket {
             Some((bucket, guards, key)) => (Some(bucket), Some(guards), key),
             None => (None, None, None),
         };
         keys.extend(bucket_key);
-        Posture {
-            node,
-            role,
-            guards,
-            preferences,
-            document,
-            bucket,
-            bucket_guards,
-            keys,
-            network,
-            caller,
-            cluster,
-            stream,
+        Common { preferences, guards, bucket, bucket_guards, keys, log_group: places.log_group }
+    }
+
+    /// The things that these sessions rest on besides.
+    async fn things(
+        &self,
+        account: AccountId,
+        region: &Arc<str>,
+        all: &[&Described],
+        nodes: Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
+    ) -> Things {
+        let survey = &self.survey;
+        let known = || nodes.iter().flat_map(BTreeMap::values);
+        let roles = known().filter_map(|node| node.role.as_ref()).map(|(role, _)| Who::Role(Arc::clone(role)));
+        let callers = all.iter().filter_map(|one| who(&one.owner)).filter(|_| self.asks_for_callers());
+        let identities = roles.chain(callers).collect::<BTreeSet<_>>().into_iter().map(async |who| {
+            let identity = survey.identity(account, &who).await;
+            (who, identity)
+        });
+        let networks: BTreeSet<Arc<str>> = known().filter_map(|node| node.network.clone()).collect();
+        let networks = networks.into_iter().map(async |id| {
+            let network = survey.network(account, region, &id).await;
+            (id, network)
+        });
+        let own = all.iter().map(|one| &one.document).filter(|document| !is_known_document(document));
+        let documents = own.cloned().collect::<BTreeSet<_>>().into_iter().map(async |name| {
+            let document = survey.document(account, region, &name).await;
+            (name, document)
+        });
+        let clusters: BTreeSet<Arc<str>> = all.iter().filter_map(|one| cluster_of(&one.target)).collect();
+        let clusters = clusters.into_iter().map(async |name| {
+            let cluster = survey.cluster(account, region, &name).await;
+            (name, cluster)
+        });
+        let (identities, networks, documents, clusters) =
+            join4(join_all(identities), join_all(networks), join_all(documents), join_all(clusters)).await;
+        Things {
+            identities: identities.into_iter().collect(),
+            documents: documents.into_iter().collect(),
+            networks: networks.into_iter().collect(),
+            clusters: clusters.into_iter().collect(),
+            nodes,
         }
     }
 
@@ -270,9 +309,12 @@ impl<H: Hands> Round<'_, H> {
             || named(EvidenceKind::RunAsAsPrescribed, &posture.run_as_roles)
     }
 
-    async fn stream(&self, key: &SessionKey, places: &Places) -> Option<Result<Option<LogStream>, CallError>> {
-        let (group, stream) = (places.log_group.as_ref()?, places.stream.as_ref()?);
-        Some(self.survey.stream(key.account, &key.region, group, stream).await)
+    async fn stream(
+        &self,
+        key: &SessionKey,
+        log_group: Option<&Arc<str>>,
+    ) -> Option<Result<Option<LogStream>, CallError>> {
+        Some(self.survey.stream(key.account, &key.region, log_group?, &log_stream_name(&key.id)).await)
     }
 
     async fn of_ended(&self, key: SessionKey, ended_at: Option<EventTime>) -> Told {
@@ -280,13 +322,13 @@ impl<H: Hands> Round<'_, H> {
         let places = places(self.settings, &preferences, &key, &mut self.memory.lock());
         let object_keys = object_keys(self.settings, &preferences, &key, &mut self.memory.lock());
         let object = self.object(&key, &places, &object_keys, ended_at).await;
-        let stream = self.stream(&key, &places).await.map(|stream| {
+        let stream = self.stream(&key, places.log_group.as_ref()).await.map(|stream| {
             let group = places.log_group.as_deref().unwrap_or_default();
-            let name = places.stream.as_deref().unwrap_or_default();
+            let name = log_stream_name(&key.id);
             match stream {
-                Ok(stream) => judge_stream(group, name, stream.as_ref(), ended_at, self.settings),
+                Ok(stream) => judge_stream(group, &name, stream.as_ref(), ended_at, self.settings),
                 // A group that does not exist holds no stream.
-                Err(CallError::Gone) => judge_stream(group, name, None, ended_at, self.settings),
+                Err(CallError::Gone) => judge_stream(group, &name, None, ended_at, self.settings),
                 Err(_) => LogLook::Unknown,
             }
         });
@@ -324,6 +366,23 @@ impl<H: Hands> Round<'_, H> {
         } else {
             LogLook::Absent(format!("no object s3://{bucket}/{first}").into())
         })
+    }
+}
+
+/// What a session that is alive rests on, as it was told about each thing.
+fn own(described: &Described, things: &Things, stream: Option<Result<Option<LogStream>, CallError>>) -> Own {
+    let node = is_node(&described.target).then(|| things.node(&described.target));
+    let known = node.as_ref().and_then(|node| node.as_ref().ok());
+    let role = known.and_then(|node| node.role.as_ref()).map(|(role, _)| Who::Role(Arc::clone(role)));
+    let network = known.and_then(|node| node.network.as_ref());
+    Own {
+        role: role.and_then(|role| things.identities.get(&role).cloned()),
+        network: network.and_then(|network| things.networks.get(network).cloned()),
+        document: things.documents.get(&described.document).cloned(),
+        caller: who(&described.owner).and_then(|who| things.identities.get(&who).cloned()),
+        cluster: cluster_of(&described.target).and_then(|cluster| things.clusters.get(&cluster).cloned()),
+        node,
+        stream,
     }
 }
 
