@@ -51,9 +51,11 @@ impl Session {
         if settings.notify {
             announce(&mut effects);
         }
-        let passing = PASSING.map(|cause| self.incident_id(cause));
-        conclude(&mut effects, passing.iter().filter(|id| self.is_done(id)));
-        if self.done.is_some() {
+        if let Some(done) = &self.done {
+            let said = |cause: &str| done.iter().any(|id| id.0.strip_prefix("incident/") == Some(cause));
+            let passing: Vec<EffectId> =
+                PASSING.into_iter().filter(|cause| said(cause)).map(|cause| self.incident_id(cause)).collect();
+            conclude(&mut effects, passing.iter());
             effects.retain(|effect| !self.is_done(effect.id()));
         }
         effects
