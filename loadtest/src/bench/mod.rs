@@ -7,6 +7,7 @@ mod floor;
 mod iam;
 mod input;
 mod lines;
+mod looks;
 mod memory;
 mod peers;
 mod replay;
@@ -62,6 +63,8 @@ enum Part {
     Threads,
     /// Rechecks in the pure core
     Timers,
+    /// Looks at live sessions, against reading and writing their items
+    Looks,
     /// Time until the program begins
     Startup,
     /// Records through the pure core, for information
@@ -142,11 +145,12 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Measure = fn(&Bench) -> Result<Section>;
 
-const PARTS: [(&str, Measure); 8] = [
+const PARTS: [(&str, Measure); 9] = [
     ("threads", threads::measure),
     ("replay", replay::measure),
     ("memory", memory::measure),
     ("timers", |_| timers::measure()),
+    ("looks", looks::measure),
     ("startup", startup::measure),
     ("core", core::measure),
     ("iam", iam::measure),
@@ -160,6 +164,7 @@ impl Part {
             Self::Memory => name == "memory",
             Self::Threads => name == "threads",
             Self::Timers => name == "timers",
+            Self::Looks => name == "looks",
             Self::Startup => name == "startup",
             Self::Core => name == "core",
             Self::Iam => name == "iam",
