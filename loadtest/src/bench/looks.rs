@@ -70,8 +70,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Section> {
             Line::shown("looks", rate(1.0 / kept)),
             Line::shown("looks, anew", rate(1.0 / anew)),
             Line::shown("floor", rate(1.0 / floor)),
-            Line::at_most("floor / looks", kept / floor, FLOORS_MAX, |times| format!("{times:.2}")),
-            Line::shown("looks / looks anew", format!("{:.2}", anew / kept)),
+            Line::at_most("time of a look / of the floor", kept / floor, FLOORS_MAX, |times| format!("{times:.2}")),
+            Line::shown("time of a look anew / of a look", format!("{:.2}", anew / kept)),
         ],
     })
 }

@@ -62,6 +62,8 @@ mutations! {
     NoCaps "no-caps";
     /// An account that is never to be locked is locked.
     ExemptLocked "exempt-locked";
+    /// An account is locked for all because of one person.
+    AccountForOne "account-for-one";
     /// What cannot be read is passed over.
     PoisonDropped "poison-dropped";
     /// A write that lost its race is not tried again.

@@ -303,7 +303,7 @@ impl Organization for SimHands {
     async fn lock(&self, account: AccountId, lock: &Lock) -> Result<(), LockError> {
         self.change(account).await?;
         let sim = self.sim();
-        watch::locks(sim, account);
+        watch::locks(sim, account, lock.tier);
         sim.organization.with(|world| world.advance_to(sim.now()));
         sim.organization.lock(account, lock).await?;
         self.host.note(format_args!("attaches tier {} to {account}", lock.tier.as_str()));

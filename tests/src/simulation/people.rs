@@ -212,7 +212,9 @@ impl People {
         let container = kind == Kind::Container;
         let nodes: Vec<_> = account.nodes.iter().filter(|it| (it.kind == NodeKind::Container) == container).collect();
         let node = *dice.pick(&nodes)?;
-        let who = Arc::clone(dice.pick(&account.users)?);
+        let drawn = dice.pick(&account.users)?;
+        let alone = account.users.first().filter(|_| sim.plan.loners && kind == Kind::Port);
+        let who = Arc::clone(alone.unwrap_or(drawn));
         let document = match kind {
             Kind::Port => Some(PORT_DOCUMENT),
             Kind::Ssh => Some("AWS-StartSSHSession"),

@@ -53,6 +53,8 @@ pub struct Plan {
     pub acts: Vec<Act>,
     /// Events are spread by their own id, not by account: those of one account come through several shards.
     pub spread: bool,
+    /// One person of each account forwards ports, and nobody else: one is locked out, and not all.
+    pub loners: bool,
 }
 
 /// Something that people do.
@@ -134,6 +136,7 @@ impl Plan {
             only: None,
             acts,
             spread: !wanted.standard && dice.chance(0.3),
+            loners: !wanted.standard && Dice::new(seed ^ 0x6c6f_6e65_720a).chance(0.3),
         }
     }
 

@@ -170,6 +170,8 @@ pub struct SessionRight {
     pub outcomes: BTreeSet<&'static str>,
     /// The role behind its node.
     pub role: Arc<str>,
+    /// Who began it.
+    pub who: Arc<str>,
     stubborn: bool,
     locked: bool,
 }
@@ -210,7 +212,7 @@ impl Interpreter {
     /// Reads what happened next.
     pub fn read(&mut self, at: Now, happened: &Happened) {
         match happened {
-            Happened::Started { key, kind, role, stubborn, .. } => {
+            Happened::Started { key, kind, who, role, stubborn } => {
                 let spoilt = self.spoiled.get(&(key.account, Arc::clone(role)));
                 let session = SessionRight {
                     kind: *kind,
@@ -223,6 +225,7 @@ impl Interpreter {
                     forgotten: false,
                     outcomes: BTreeSet::new(),
                     role: Arc::clone(role),
+                    who: Arc::clone(who),
                     stubborn: *stubborn,
                     locked: self.locked.contains(&key.account),
                 };
@@ -271,6 +274,17 @@ impl Interpreter {
         window(&all.iter().collect::<Vec<_>>(), &self.rules)
     }
 
+    /// How many people are behind these sessions.
+    pub fn people<'a>(&self, sessions: impl Iterator<Item = &'a SessionKey>) -> usize {
+        sessions.filter_map(|key| self.sessions.get(key)).map(|it| person(&it.who)).collect::<BTreeSet<&str>>().len()
+    }
+
+    /// How many people broke the rules in an account, or may have, by `now`.
+    pub fn violators(&self, account: AccountId, now: Now) -> usize {
+        let here = self.sessions.keys().filter(|key| key.account == account);
+        self.people(here.filter(|key| self.session(key, now).is_some_and(|it| it.violates != Must::NotBe)))
+    }
+
     /// All that is right at `now`.
     pub fn right(&self, now: Now) -> Right {
         let judged = |key: &SessionKey| Some((key.clone(), self.session(key, now)?));
@@ -279,6 +293,12 @@ impl Interpreter {
         let accounts = accounts.into_iter().map(|account| (account, self.account(account, now))).collect();
         Right { sessions, accounts }
     }
+}
+
+/// Whoever may assume a role chooses how its session is named; only Identity Center names it after the person.
+fn person(who: &str) -> &str {
+    let (role, _) = who.rsplit_once('/').unwrap_or((who, ""));
+    if role.contains("/AWSReservedSSO_") || !who.contains(":assumed-role/") { who } else { role }
 }
 
 fn judge(session: &mut SessionRight, rules: &RulesRead, now: Now) {
@@ -401,6 +421,24 @@ mod tests {
         let violates: Vec<Must> = right.sessions.values().map(|session| session.violates).collect();
         assert_eq!(violates, [Must::NotBe, Must::MayBe, Must::Be]);
         assert!(!right.sessions[&key(1)].outcomes.contains("violated"));
+    }
+
+    // R-G13
+    #[test]
+    fn people_are_told_apart_where_they_can_be() {
+        let by = |number, who: &str| {
+            let (key, role) = (key(number), "web".into());
+            (0, Happened::Started { key, kind: Kind::Port, who: who.into(), role, stubborn: false })
+        };
+        let arn = |rest: &str| format!("arn:aws:sts::000000000007:assumed-role/{rest}");
+        let mut interpreter =
+            Interpreter::new(RulesRead { waiver_ends: None, quarantine: QuarantineSettings::default() });
+        let names = ["AWSReservedSSO_Op_1/ann", "AWSReservedSSO_Op_1/bob", "AWSReservedSSO_Op_1/ann", "ops/x", "ops/y"];
+        for (number, name) in (1..).zip(names) {
+            interpreter.read(NOW, &by(number, &arn(name)).1);
+        }
+        assert_eq!(interpreter.people([key(1), key(3), key(9)].iter()), 1);
+        assert_eq!(interpreter.violators(key(0).account, NOW), 3);
     }
 
     // I5

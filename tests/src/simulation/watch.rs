@@ -244,7 +244,7 @@ fn violates_again(sim: &Sim, session: &Session) -> bool {
 }
 
 /// I5, I6, I7: a quarantine policy is about to be attached.
-pub fn locks(sim: &Sim, id: AccountId) {
+pub fn locks(sim: &Sim, id: AccountId, tier: Tier) {
     let name = id.to_string();
     let rules = &sim.settings.quarantine;
     expect(sim, "I6", !rules.exempt.contains(&id), &name, "an exempt account is locked");
@@ -268,7 +268,24 @@ pub fn locks(sim: &Sim, id: AccountId) {
     });
     let enough = confirmed.count() >= rules.sessions_min;
     let counted = reference.account(id, sim.now()) != Must::NotBe;
+    let (people, violators) = (reference.people(named.iter()), reference.violators(id, sim.now()));
     drop(reference);
+    let strict = match tier {
+        Tier::Principal => people < rules.access_principals_min,
+        // Sessions that a lock does not answer raise its tier.
+        Tier::Access if episode.is_some_and(|episode| episode.counted_until > episode.crossed_at) => {
+            violators >= rules.access_principals_min
+        }
+        Tier::Access => people >= rules.access_principals_min,
+        Tier::Channel => approvers > 0,
+    };
+    expect(
+        sim,
+        "I5",
+        strict,
+        &name,
+        &format!("locked by tier {tier:?}, with {people} of {violators} people behind it"),
+    );
     expect(sim, "I5", enough, &name, "locked without so many violating sessions that were ended");
     expect(sim, "I5", counted, &name, "locked although its window was never full");
 }

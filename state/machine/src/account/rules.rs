@@ -50,7 +50,7 @@ pub fn decide(account: AccountId, principals: &BTreeSet<Arc<str>>, settings: &Se
 /// several. `None` where there are too few, and none that could be denied alone.
 pub fn tier_for(principals: &BTreeSet<Arc<str>>, rules: &QuarantineSettings) -> Option<Tier> {
     let identities: BTreeSet<&str> = principals.iter().map(|arn| identity_of(arn)).collect();
-    if identities.len() >= rules.access_principals_min {
+    if identities.len() >= rules.access_principals_min || made(Mutation::AccountForOne) {
         Some(Tier::Access)
     } else if !principals.is_empty() && principals.iter().all(|arn| can_be_denied_alone(arn)) {
         Some(Tier::Principal)
