@@ -2,6 +2,7 @@
 
 mod perform;
 mod show;
+mod state;
 mod states;
 
 use std::{
@@ -18,7 +19,7 @@ use sessionwarden_machine::{
     incident::{Incident, IncidentInput},
     mutation::{Mutation, made},
     recheck::Schedule,
-    register::{Register, RegisterInput},
+    register::RegisterInput,
     session::{Input, Phase, Rules, Session, Verdict},
     settings::Settings,
 };
@@ -26,6 +27,9 @@ use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write}
 use tokio::time::Instant;
 use tracing::Instrument;
 
+pub(crate) use state::{ORGANIZATION, partition};
+pub use state::{State, read};
+use state::{fresh, kept_until};
 pub use states::SharedStates;
 
 use crate::{
@@ -40,12 +44,8 @@ use crate::{
 const RACES_MAX: usize = 16;
 /// How many times results may cause further effects before the rest waits for its next due time.
 const ROUNDS_MAX: usize = 16;
-/// How long a session is kept after it was last saved, in milliseconds: 35 days, where AWS keeps a session's history
-/// for 30. What lives is saved much more often.
-const KEPT_MS: i64 = 35 * 24 * HOUR_MS;
 /// How many items are read side by side.
 const READS_AT_ONCE_MAX: usize = 32;
-const HOUR_MS: i64 = 3_600_000;
 
 /// Why the service cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -83,19 +83,6 @@ pub enum News {
 
 /// News by subject, in the order in which they came.
 pub type Inbox = BTreeMap<Subject, Vec<News>>;
-
-/// A subject's state.
-#[derive(Clone, Debug, PartialEq)]
-pub enum State {
-    /// A session.
-    Session(Box<Session>),
-    /// An account.
-    Account(Box<Account>),
-    /// An incident; nothing before its first event.
-    Incident(Option<Box<Incident>>),
-    /// The register of locks.
-    Register(Box<Register>),
-}
 
 /// An item with the state that it holds.
 #[derive(Debug)]
@@ -446,43 +433,6 @@ fn tells(news: &News) -> bool {
         News::Session(input) => matches!(input, Input::Event(_) | Input::Gathered(_)),
         News::Account(_) | News::Incident(_) | News::Register(_) => true,
         News::Done(_) | News::Wake => false,
-    }
-}
-
-fn fresh(subject: &Subject, now: Now) -> State {
-    match subject {
-        Subject::Session(key) => State::Session(Box::new(Session::new(key.clone(), now))),
-        Subject::Account(account) => State::Account(Box::new(Account::new(*account))),
-        Subject::Incident(_) => State::Incident(None),
-        Subject::Register => State::Register(Box::default()),
-    }
-}
-
-/// Reads a stored item as the state of its subject.
-pub fn read(subject: &Subject, item: &Item) -> Result<State, ItemError> {
-    Ok(match subject {
-        Subject::Session(_) => State::Session(item.decode()?),
-        Subject::Account(_) => State::Account(item.decode()?),
-        Subject::Incident(_) => State::Incident(item.decode()?),
-        Subject::Register => State::Register(item.decode()?),
-    })
-}
-
-/// In whole hours, so that a save seldom moves the entry by which a store finds what expired.
-fn kept_until(now: Now) -> Now {
-    let until = now.plus_ms(KEPT_MS);
-    until.plus_ms(HOUR_MS - until.0.rem_euclid(HOUR_MS))
-}
-
-/// The round of looks of what changes the organisation: accounts' locks and their register.
-pub(crate) const ORGANIZATION: &str = "organization";
-
-/// Whose round of looks a subject belongs to.
-pub(crate) fn partition(subject: &Subject) -> Arc<str> {
-    match subject {
-        Subject::Session(key) => format!("{}#{}", key.account, key.region).into(),
-        Subject::Account(_) | Subject::Register => ORGANIZATION.into(),
-        Subject::Incident(_) => "incident".into(),
     }
 }
 

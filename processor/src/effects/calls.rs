@@ -40,7 +40,7 @@ pub(crate) struct Caller<'a, H> {
     now: Now,
     lanes: Lanes,
     slow: Lanes,
-    /// Nothing of the organisation is changed from then on.
+    /// Nothing of the organisation is changed from then on, and nobody is ended by a sweep.
     changes_until: Instant,
 }
 
@@ -193,6 +193,11 @@ impl<'a, H: Hands> Caller<'a, H> {
         swept.silent += usize::from(self.regions.is_empty());
         let denied: Vec<SessionKey> =
             alive.into_iter().filter(|(_, owner)| self.denies(lock, owner)).map(|(key, _)| key).collect();
+        // The lock may be over by now: who began since then is not to be ended.
+        if Instant::now() >= self.changes_until {
+            swept.left += denied.len();
+            return swept;
+        }
         let ended = denied.iter().map(|key| self.lanes.call(lane, "a sweep", self.hands.terminate(key)));
         for (key, ended) in denied.iter().zip(join_all(ended).await) {
             match ended {
@@ -240,7 +245,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use sessionwarden_machine::ids::EffectId;
-    use sessionwarden_world::{OrganisationShape, World};
+    use sessionwarden_world::{OrganisationShape, StartSession, World};
 
     use super::*;
     use crate::{local::LocalOrganization, ports::Organization};
@@ -261,5 +266,32 @@ mod tests {
             assert_eq!(caller.call(&effect).await.expect("an answer").result, result, "{held_up:?}");
             assert_eq!(organization.locks().await.expect("locks").len(), usize::from(result == "done"));
         }
+    }
+
+    // I7: nor does it end sessions that may have begun since an account was unlocked.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_too_long_ago_ends_nobody() {
+        let (settings, begin) = (Settings::default(), Now(1_750_000_000_000));
+        let organization = LocalOrganization::new(World::new(OrganisationShape::quick(), 5, begin));
+        let (account, region) = organization.with(|world| {
+            let account = world.accounts()[2].clone();
+            let node = &account.nodes[0];
+            let (region, target) = (Arc::clone(&node.region), Arc::clone(&node.id));
+            let request = StartSession { region: Arc::clone(&region), target, ..StartSession::default() };
+            world.start_session(&account.users[0], &request).expect("a session");
+            (account.id, region)
+        });
+        let lock = Lock { tier: Tier::Access, principals: BTreeSet::new() };
+        let effect = Effect::Sweep { id: EffectId("sweep/x/1".into()), account, lock };
+        let regions = [region];
+        let caller = Caller::new(&organization, &settings, &regions, (begin, Instant::now()));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let swept = |answer: Option<Answer>| match answer.map(|answer| answer.news) {
+            Some(News::Account(AccountInput::Swept(swept))) => (swept.ended.len(), swept.left),
+            other => panic!("not a sweep: {other:?}"),
+        };
+        assert_eq!(swept(caller.call(&effect).await), (0, 1));
+        let caller = Caller::new(&organization, &settings, &regions, (begin, Instant::now()));
+        assert_eq!(swept(caller.call(&effect).await), (1, 0));
     }
 }

@@ -1,6 +1,8 @@
 //! Gathers evidence: one survey for all due sessions. What many sessions rest on is asked once; what is concluded from
 //! the answers is the core's business.
 
+mod log;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +16,7 @@ use sessionwarden_machine::{
     ids::{AccountId, EventTime, Now, SessionKey},
     posture::{
         Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
-        Places, Who, combine_logs, judge_object, judge_stream, object_keys, places,
+        Who, places,
     },
     recheck::rounds,
     session::{Described, Gathered, Life, LogLook},
@@ -315,57 +317,6 @@ impl<H: Hands> Round<'_, H> {
         log_group: Option<&Arc<str>>,
     ) -> Option<Result<Option<LogStream>, CallError>> {
         Some(self.survey.stream(key.account, &key.region, log_group?, &log_stream_name(&key.id)).await)
-    }
-
-    async fn of_ended(&self, key: SessionKey, ended_at: Option<EventTime>) -> Told {
-        let preferences = self.survey.document(key.account, &key.region, &PREFERENCES.into()).await;
-        let places = places(self.settings, &preferences, &key, &mut self.memory.lock());
-        let object_keys = object_keys(self.settings, &preferences, &key, &mut self.memory.lock());
-        let object = self.object(&key, &places, &object_keys, ended_at).await;
-        let stream = self.stream(&key, places.log_group.as_ref()).await.map(|stream| {
-            let group = places.log_group.as_deref().unwrap_or_default();
-            let name = log_stream_name(&key.id);
-            match stream {
-                Ok(stream) => judge_stream(group, &name, stream.as_ref(), ended_at, self.settings),
-                // A group that does not exist holds no stream.
-                Err(CallError::Gone) => judge_stream(group, &name, None, ended_at, self.settings),
-                Err(_) => LogLook::Unknown,
-            }
-        });
-        let log = combine_logs(object, stream);
-        Told { key, life: Life::Unknown, posture: None, log }
-    }
-
-    /// Looks under each key the log may have, until it is found.
-    async fn object(
-        &self,
-        key: &SessionKey,
-        places: &Places,
-        object_keys: &[String],
-        ended_at: Option<EventTime>,
-    ) -> Option<LogLook> {
-        let bucket = places.bucket.as_ref()?;
-        let mut unknown = false;
-        for object_key in object_keys {
-            match self.survey.object(key.account, bucket, object_key).await {
-                Ok(Some(object)) => {
-                    // Where a prefix is wanted, it stands first.
-                    let wanted = match self.settings.posture.preferences.s3_prefix {
-                        Some(_) => object_keys.get(..1).unwrap_or_default(),
-                        None => object_keys,
-                    };
-                    return Some(judge_object(key, bucket, object_key, wanted, &object, ended_at, self.settings));
-                }
-                Ok(None) | Err(CallError::Gone) => {}
-                Err(_) => unknown = true,
-            }
-        }
-        let first = object_keys.first().map_or("", |key| key.as_str());
-        Some(if unknown {
-            LogLook::Unknown
-        } else {
-            LogLook::Absent(format!("no object s3://{bucket}/{first}").into())
-        })
     }
 }
 
