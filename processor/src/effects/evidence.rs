@@ -32,6 +32,11 @@ use crate::ports::Hands;
 pub struct SharedMemory(Arc<Mutex<Memory>>);
 
 impl SharedMemory {
+    /// For history, where each session is looked at once.
+    pub fn of_history() -> Self {
+        Self(Arc::new(Mutex::new(Memory::of_history())))
+    }
+
     /// For a moment: never across an await.
     pub fn lock(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

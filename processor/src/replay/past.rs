@@ -22,7 +22,7 @@ pub(super) struct Past<'s> {
 
 impl<'s> Past<'s> {
     pub(super) fn new(snapshot: &'s Snapshot) -> Self {
-        Self { snapshot, memory: SharedMemory::default() }
+        Self { snapshot, memory: SharedMemory::of_history() }
     }
 
     /// Adds to each session whose opening is known the evidence that the snapshot gives, as of the session's beginning.

@@ -127,8 +127,10 @@ impl Memory {
         }
         let evidence = assess(facts, wanted, self);
         let look = Look { evidence, session_type: session_type(facts, self), depends: rests_on(facts, self) };
-        let kept = KeptLook::new(facts, wanted, look.clone(), &mut self.pools);
-        keep(&mut self.looks, facts.key.clone(), kept);
+        if !self.looks_once {
+            let kept = KeptLook::new(facts, wanted, look.clone(), &mut self.pools);
+            keep(&mut self.looks, facts.key.clone(), kept);
+        }
         look
     }
 }

@@ -76,6 +76,7 @@ pub struct Memory {
     answers: HashMap<Ground, Kept, FixedState>,
     pub(super) looks: HashMap<SessionKey, KeptLook, FixedState>,
     pub(super) pools: Pools,
+    pub(super) looks_once: bool,
     checks: u64,
     remembered: u64,
 }
@@ -83,6 +84,11 @@ pub struct Memory {
 impl Memory {
     /// How many policies, documents and answers are kept, each.
     pub const MAX: usize = 16_384;
+
+    /// For history, where each session is looked at once: looks are not kept.
+    pub fn of_history() -> Self {
+        Self { looks_once: true, ..Self::default() }
+    }
 
     /// How many times permissions were checked.
     pub fn checks(&self) -> u64 {

@@ -81,6 +81,13 @@ fn what_has_not_changed_is_not_judged_again() {
 }
 
 #[test]
+fn history_keeps_no_looks() {
+    let (show, mut memory) = (Show::new(), Memory::of_history());
+    assert_eq!(memory.look(&show.facts(), &KINDS), Memory::default().look(&show.facts(), &KINDS));
+    assert_eq!(memory.sizes()[3], 0);
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let (mut show, mut memory) = (Show::new(), Memory::default());
     for at in 0..=Memory::MAX {
