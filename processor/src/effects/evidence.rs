@@ -16,7 +16,7 @@ use sessionwarden_machine::{
     ids::{AccountId, EventTime, Now, SessionKey},
     posture::{
         Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
-        Who, places,
+        Places, Who, places,
     },
     recheck::rounds,
     session::{Described, Gathered, Life, LogLook},
@@ -76,7 +76,6 @@ struct Common {
     bucket: Option<Asked<Bucket>>,
     bucket_guards: Option<Asked<Guards>>,
     keys: BTreeMap<Arc<str>, Asked<Key>>,
-    log_group: Option<Arc<str>>,
 }
 
 /// What one session rests on besides.
@@ -217,16 +216,14 @@ impl<H: Hands> Round<'_, H> {
         let nodes =
             if targets.is_empty() { Ok(BTreeMap::new()) } else { self.survey.nodes(account, region, &targets).await };
         let preferences = self.survey.document(account, region, &PREFERENCES.into()).await;
-        let (common, things) =
-            join(self.common(first, preferences), self.things(account, region, &described, nodes)).await;
+        let places = places(self.settings, &preferences, first, &mut self.memory.lock());
+        let streams = join_all(alive().map(|(key, _)| self.stream(key, places.log_group.as_ref())));
+        let common = self.common((account, region), &places, preferences);
+        let things = self.things((account, region), &described, nodes);
+        let (common, things, streams) = join3(common, things, streams).await;
         let common = Arc::new(common);
-        let streams: Vec<_> = alive().map(|(key, _)| self.stream(key, common.log_group.as_ref())).collect();
-        let own: Vec<Own> = join_all(streams)
-            .await
-            .into_iter()
-            .zip(&described)
-            .map(|(stream, one)| own(one, &things, stream))
-            .collect();
+        let own: Vec<Own> =
+            streams.into_iter().zip(&described).map(|(stream, one)| own(one, &things, stream)).collect();
         let alive = told.iter_mut().filter(|told| matches!(told.life, Life::Alive(_)));
         for (told, own) in alive.zip(own) {
             told.posture = Some((Arc::clone(&common), own));
@@ -234,10 +231,14 @@ impl<H: Hands> Round<'_, H> {
         told
     }
 
-    /// What all sessions in the place of this one rest on.
-    async fn common(&self, key: &SessionKey, preferences: Asked<Document>) -> Common {
-        let (survey, account, region) = (&self.survey, key.account, &key.region);
-        let places = places(self.settings, &preferences, key, &mut self.memory.lock());
+    /// What all sessions of an account and region rest on.
+    async fn common(
+        &self,
+        (account, region): (AccountId, &Arc<str>),
+        places: &Places,
+        preferences: Asked<Document>,
+    ) -> Common {
+        let survey = &self.survey;
         let bucket = async {
             let bucket = survey.bucket(places.bucket.as_ref()?).await;
             let guards = async {
@@ -261,14 +262,13 @@ impl<H: Hands> Round<'_, H> {
             None => (None, None, None),
         };
         keys.extend(bucket_key);
-        Common { preferences, guards, bucket, bucket_guards, keys, log_group: places.log_group }
+        Common { preferences, guards, bucket, bucket_guards, keys }
     }
 
     /// The things that these sessions rest on besides.
     async fn things(
         &self,
-        account: AccountId,
-        region: &Arc<str>,
+        (account, region): (AccountId, &Arc<str>),
         all: &[&Described],
         nodes: Result<BTreeMap<Arc<str>, Arc<Node>>, CallError>,
     ) -> Things {
