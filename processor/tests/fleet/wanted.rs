@@ -65,8 +65,14 @@ async fn a_topic_that_was_changed_is_put_back() {
         incidents.iter().any(|it: &Value| it["note"]["cause"] == "SW-GRD-01" && it["state"] == "resolved")
     })
     .await;
-    let put_back =
-        worker.audit().into_iter().find(|entry| entry["id"].as_str().is_some_and(|id| id.starts_with("restored/")));
-    let put_back = put_back.expect("it stands in the audit trail").to_string();
+    // It is written after the incident is saved.
+    let mut put_back = None;
+    until("it stands in the audit trail", SOON, async || {
+        let mut entries = worker.audit().into_iter();
+        put_back = entries.find(|entry| entry["id"].as_str().is_some_and(|id| id.starts_with("restored/")));
+        put_back.is_some()
+    })
+    .await;
+    let put_back = put_back.expect("it was found").to_string();
     assert!(put_back.contains("the topic is as it is to be again: attributes"), "{put_back}");
 }
