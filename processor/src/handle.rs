@@ -4,6 +4,7 @@ mod perform;
 mod show;
 mod state;
 mod states;
+mod step;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,24 +13,24 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sessionwarden_machine::{
-    account::{Account, AccountInput},
+    account::AccountInput,
     compliance::Verdicts,
     effect::Effect,
-    ids::{EffectId, Now, Subject},
-    incident::{Incident, IncidentInput},
+    ids::{AccountId, EffectId, Now, SessionKey, Subject},
+    incident::IncidentInput,
     mutation::{Mutation, made},
+    place::PlaceInput,
     recheck::Schedule,
     register::RegisterInput,
-    session::{Input, Phase, Rules, Session, Verdict},
+    session::{Input, Session},
     settings::Settings,
 };
-use sessionwarden_store::{Due, Item, ItemError, Saved, Store, StoreError, Write};
+use sessionwarden_store::{Item, ItemError, Saved, Store, StoreError, Write};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-pub(crate) use state::{ORGANIZATION, partition};
+pub(crate) use state::{ORGANIZATION, partition, resting_in};
 pub use state::{State, read};
-use state::{fresh, kept_until};
 pub use states::SharedStates;
 
 use crate::{
@@ -75,6 +76,8 @@ pub enum News {
     Register(RegisterInput),
     /// About an incident.
     Incident(IncidentInput),
+    /// About the looks at an account and region.
+    Place(PlaceInput),
     /// Effects that are durable now.
     Done(Vec<EffectId>),
     /// Time has passed.
@@ -89,26 +92,6 @@ pub type Inbox = BTreeMap<Subject, Vec<News>>;
 pub(crate) struct Known {
     item: Item,
     state: State,
-}
-
-/// What one step of one subject came to.
-struct Stepped {
-    before: Option<State>,
-    state: State,
-    /// What the policy says of a session.
-    verdict: Option<Verdict>,
-    effects: Vec<Effect>,
-    item: Item,
-    changed: bool,
-}
-
-/// What follows from a state.
-#[derive(Default)]
-struct Follows {
-    verdict: Option<Verdict>,
-    effects: Vec<Effect>,
-    due: Option<Now>,
-    depends: Vec<Arc<str>>,
 }
 
 /// When effects that call somebody are performed.
@@ -151,6 +134,12 @@ pub struct Handler<S, H> {
     pub(crate) states: SharedStates,
     /// Live sessions due within this time are looked at with those that are due now, in milliseconds.
     pub(crate) early_ms: i64,
+    /// Sessions may rest: there is somebody who looks at them with their place.
+    pub(crate) rests: bool,
+    /// The looks that are being handled, by their numbers.
+    pub(crate) looks: BTreeMap<SessionKey, u64>,
+    /// Places in which sessions could rest, and that nobody looks at yet.
+    pub(crate) wanted_places: BTreeSet<(AccountId, Arc<str>)>,
     /// When to look again at what is being handled; timers are set when that is over.
     dues: BTreeMap<Subject, Option<Now>>,
     /// Controls that were said not to be evaluated.
@@ -190,6 +179,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
             read_at: Instant::now(),
             states: SharedStates::default(),
             early_ms: 0,
+            rests: false,
+            looks: BTreeMap::new(),
+            wanted_places: BTreeSet::new(),
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),
             judged: (0, 0),
@@ -270,7 +262,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 if step.changed || step.before.is_some() {
                     self.settle(&subject, &step, now);
                 }
-                if let Some(rev) = saved_as {
+                // What was not changed is as it was read; what never was stored still is not.
+                let stored = step.before.is_some().then_some(step.item.rev);
+                if let Some(rev) = saved_as.or(stored) {
                     let item = Item { rev, ..step.item };
                     self.read.insert(Arc::clone(&item.key), Some(Known { item, state: step.state }));
                 }
@@ -283,88 +277,6 @@ impl<S: Store, H: Hands> Handler<S, H> {
             inbox.retain(|subject, _| lost.contains(subject));
         }
         Err(HandleError::Race(inbox.into_keys().next().unwrap_or_else(|| Subject::Incident("".into()))))
-    }
-
-    async fn step(&mut self, subject: &Subject, news: &[News], now: Now) -> Result<Stepped, HandleError> {
-        let key: Arc<str> = subject.to_string().into();
-        let known = match self.read.remove(&key) {
-            Some(read) => read,
-            None => self.store.load(&key).await?.map(|item| self.known(subject, item)).transpose()?,
-        };
-        let (stored, before) = known.map(|known| (known.item, known.state)).unzip();
-        let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
-        let follows = match &mut state {
-            State::Session(session) => self.step_session(session, news, now),
-            State::Account(account) => self.step_account(account, news, now),
-            State::Incident(incident) => {
-                let inputs = news.iter().filter_map(incident_input);
-                let effects = Incident::step_all(incident, inputs, now, &self.settings);
-                let due = incident.as_ref().and_then(|incident| incident.due_at(now, &self.settings));
-                Follows { effects, due, ..Follows::default() }
-            }
-            State::Register(register) => {
-                let inputs = news.iter().filter_map(register_input);
-                let effects = register.step_all(inputs, now, &self.settings, self.accounts_in_organization);
-                Follows { effects, due: register.due_at(now, &self.settings), ..Follows::default() }
-            }
-        };
-        // Nothing is made of what is kept no more by the passing of time.
-        let gone = stored.is_none() && !news.iter().any(tells);
-        let Follows { verdict, effects, due, depends } =
-            if gone { Follows { verdict: follows.verdict, ..Follows::default() } } else { follows };
-        // What is not yet done is due: whoever finds it after a crash does it.
-        let undone = effects
-            .iter()
-            .filter(|_| !made(Mutation::ForgottenOutbox))
-            .map(|effect| self.outlets.rests_until(effect.id(), now).unwrap_or(now))
-            .min();
-        let due = due.into_iter().chain(undone).min();
-        let mut item = match &state {
-            State::Session(session) => Item::encode(key, session)?,
-            State::Account(account) => Item::encode(key, account)?,
-            State::Incident(incident) => Item::encode(key, incident)?,
-            State::Register(register) => Item::encode(key, register)?,
-        };
-        item.due = due.map(|at| Due { partition: partition(subject), at });
-        item.depends = depends;
-        item.expires = matches!(state, State::Session(_)).then(|| kept_until(now));
-        let changed = match &stored {
-            // Not when it expires: that alone is not worth a write.
-            Some(old) => {
-                item.rev = old.rev;
-                before.as_ref() != Some(&state) || old.due != item.due || old.depends != item.depends
-            }
-            None => !gone && !matches!(state, State::Incident(None)),
-        };
-        Ok(Stepped { before, state, verdict, effects, item, changed })
-    }
-
-    fn step_session(&mut self, session: &mut Session, news: &[News], now: Now) -> Follows {
-        for one in news {
-            match one {
-                News::Session(input) => session.absorb(input.clone(), now),
-                News::Done(effects) => session.absorb(Input::Done(effects.clone()), now),
-                News::Wake | News::Account(_) | News::Incident(_) | News::Register(_) => {}
-            }
-        }
-        let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
-        let verdict = session.judge(&mut rules);
-        let effects = session.wanted(&verdict, now, &self.settings);
-        let due = session.due_at(&verdict, &self.settings);
-        let closed = matches!(session.phase(&verdict, &self.settings), Phase::Closed(_));
-        let depends = session.seen.iter().filter(|_| !closed).flat_map(|seen| &seen.depends);
-        let depends = depends.map(|thing| Arc::from(thing.to_string())).collect();
-        Follows { verdict: Some(verdict), effects, due, depends }
-    }
-
-    fn step_account(&mut self, account: &mut Account, news: &[News], now: Now) -> Follows {
-        let inputs = news.iter().filter_map(|one| match one {
-            News::Account(input) => Some(input.clone()),
-            News::Done(effects) => Some(AccountInput::Done(effects.clone())),
-            News::Wake | News::Session(_) | News::Incident(_) | News::Register(_) => None,
-        });
-        let effects = account.step_all(inputs, now, &self.settings);
-        Follows { effects, due: account.due_at(now, &self.settings), ..Follows::default() }
     }
 
     /// A subject's state as it is stored.
@@ -423,32 +335,6 @@ pub(crate) type Read = BTreeMap<Arc<str>, Option<Known>>;
 pub(crate) fn session_read<'a>(read: &'a Read, subject: &Subject) -> Option<&'a Session> {
     match &read.get(&*subject.to_string())?.as_ref()?.state {
         State::Session(session) => Some(session),
-        State::Account(_) | State::Incident(_) | State::Register(_) => None,
-    }
-}
-
-/// Whether this news alone makes a subject known.
-fn tells(news: &News) -> bool {
-    match news {
-        News::Session(input) => matches!(input, Input::Event(_) | Input::Gathered(_)),
-        News::Account(_) | News::Incident(_) | News::Register(_) => true,
-        News::Done(_) | News::Wake => false,
-    }
-}
-
-fn incident_input(news: &News) -> Option<IncidentInput> {
-    match news {
-        News::Incident(input) => Some(input.clone()),
-        News::Done(effects) => Some(IncidentInput::Done(effects.clone())),
-        News::Wake => Some(IncidentInput::Wake),
-        News::Session(_) | News::Account(_) | News::Register(_) => None,
-    }
-}
-
-fn register_input(news: &News) -> Option<RegisterInput> {
-    match news {
-        News::Register(input) => Some(input.clone()),
-        News::Done(effects) => Some(RegisterInput::Done(effects.clone())),
-        News::Wake | News::Session(_) | News::Account(_) | News::Incident(_) => None,
+        State::Account(_) | State::Incident(_) | State::Register(_) | State::Place(_) => None,
     }
 }

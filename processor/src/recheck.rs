@@ -1,19 +1,23 @@
 //! Rechecks: a verdict has a time to live. Due subjects are looked at again, one round of questions for all sessions
 //! of an account and region; what no event announced is found by comparing with what AWS shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sessionwarden_machine::{
     compliance::EvidenceKind,
     ids::{Now, SessionKey, Subject, Thing},
     incident::IncidentInput,
+    place::PlaceInput,
     register::{RegisterInput, register_works},
     session::{Gathered, Input, Life, Phase, Rules},
 };
-use sessionwarden_store::Store;
+use sessionwarden_store::{DueItem, Store};
 
 use crate::{
-    effects::{Question, Survey, gather, limit_of, within},
+    effects::{Found, Question, Survey, gather, limit_of, within},
     forgotten::forgotten,
     handle::{HandleError, Handler, Inbox, News, State, session_read},
     ports::Hands,
@@ -27,7 +31,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
     pub async fn recover(&mut self, now: Now) -> Result<usize, HandleError> {
         let mut found = 0;
         for prefix in ["session#", "account#", "incident#", "register#"] {
-            let mut after: Option<std::sync::Arc<str>> = None;
+            let mut after: Option<Arc<str>> = None;
             loop {
                 let keys = self.store.keys(prefix, after.as_deref(), PAGE).await?;
                 for key in &keys {
@@ -59,7 +63,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         while let Some(subjects) = self.schedule.fire(now) {
             due.extend(subjects);
         }
-        self.wake(due, now).await
+        self.wake(due, Vec::new(), now).await
     }
 
     /// Finds what is overdue although its timer should have fired, and deletes what should long be gone.
@@ -69,7 +73,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
         self.metrics.recheck_overdue_ms(oldest);
         self.board.lock().overdue(oldest);
         let subjects = overdue.iter().filter_map(|item| item.key.parse().ok()).collect();
-        self.wake(subjects, now).await?;
+        self.wake(subjects, Vec::new(), now).await?;
         // After a long pause all is overdue, and some of it has expired: it is looked at, and so kept, first.
         if overdue.len() < PAGE { self.collect(now).await } else { Ok(()) }
     }
@@ -95,36 +99,78 @@ impl<S: Store, H: Hands> Handler<S, H> {
         Ok(())
     }
 
-    /// Looks at subjects whose time has come, once they are gathered for.
-    pub(crate) async fn wake(&mut self, subjects: BTreeSet<Subject>, now: Now) -> Result<(), HandleError> {
+    /// Looks at subjects whose time has come, once they are gathered for. With a place come all sessions that rest in it:
+    /// those that give no news are not touched.
+    pub(crate) async fn wake(
+        &mut self,
+        mut subjects: BTreeSet<Subject>,
+        resting: Vec<DueItem>,
+        now: Now,
+    ) -> Result<(), HandleError> {
         self.forget_read();
-        self.read_ahead(subjects.iter()).await?;
-        let mut inbox = Inbox::new();
+        self.wanted_places.clear();
+        let soon = now.plus_ms(self.early_ms);
         let mut questions: BTreeMap<SessionKey, Question> = BTreeMap::new();
-        for subject in subjects {
-            let question = match (&subject, &self.hands) {
-                (Subject::Session(_), Some(_)) => self.question(&subject, now),
-                (Subject::Session(_) | Subject::Account(_) | Subject::Incident(_) | Subject::Register, _) => None,
-            };
-            if let (Some(question), Subject::Session(key)) = (question, &subject) {
-                questions.insert(key.clone(), question);
-            } else {
-                let news = match subject {
-                    Subject::Register => News::Register(RegisterInput::Wake),
-                    Subject::Session(_) | Subject::Account(_) | Subject::Incident(_) => News::Wake,
-                };
-                inbox.insert(subject, vec![news]);
+        for item in resting {
+            let Ok(subject) = item.key.parse::<Subject>() else { continue };
+            match &subject {
+                Subject::Session(key) if item.due.at > soon && !subjects.contains(&subject) => {
+                    match self.states.look_in(key, item.due.at) {
+                        Some(look) => drop(questions.insert(key.clone(), Question::News(look))),
+                        None => drop(subjects.insert(subject)),
+                    }
+                }
+                Subject::Session(_)
+                | Subject::Account(_)
+                | Subject::Incident(_)
+                | Subject::Register
+                | Subject::Place(..) => drop(subjects.insert(subject)),
             }
         }
-        for (key, gathered) in self.ask(&questions, now).await {
+        self.read_ahead(subjects.iter()).await?;
+        let (mut inbox, mut places) = (Inbox::new(), BTreeSet::new());
+        for subject in subjects {
+            match (&subject, &self.hands) {
+                (Subject::Session(key), Some(_)) => {
+                    let key = key.clone();
+                    match self.question(&subject, now) {
+                        Some(question) => drop(questions.insert(key, question)),
+                        None => drop(inbox.insert(subject, vec![News::Wake])),
+                    }
+                }
+                (Subject::Place(account, region), _) => drop(places.insert((*account, Arc::clone(region)))),
+                (Subject::Register, _) => drop(inbox.insert(subject, vec![News::Register(RegisterInput::Wake)])),
+                (Subject::Session(_) | Subject::Account(_) | Subject::Incident(_), _) => {
+                    inbox.insert(subject, vec![News::Wake]);
+                }
+            }
+        }
+        let mut alive: BTreeSet<SessionKey> = questions.keys().cloned().collect();
+        for Found { key, gathered, look } in self.ask(&questions, now).await {
+            if matches!(gathered.life, Life::Ended(_)) || matches!(questions.get(&key), Some(Question::Log(_))) {
+                alive.remove(&key);
+            }
+            self.looks.extend(look.map(|look| (key.clone(), look)));
             let news = News::Session(Input::Gathered(Box::new(gathered)));
             inbox.entry(Subject::Session(key)).or_default().push(news);
         }
+        self.handle(inbox, now).await?;
+        self.looks.clear();
+        // Only now: what was not stored was not looked at.
+        let wanted = std::mem::take(&mut self.wanted_places).into_iter().filter(|place| !places.contains(place));
+        let wanted: Vec<_> = wanted.map(|place| (place, PlaceInput::Wanted)).collect();
+        let looked = places.into_iter().map(|(account, region)| {
+            let alive = alive.iter().any(|key| key.account == account && key.region == region);
+            ((account, region), PlaceInput::Looked { at: now, alive })
+        });
+        let news = looked.chain(wanted);
+        let inbox = news.map(|((account, region), input)| (Subject::Place(account, region), vec![News::Place(input)]));
+        let inbox: Inbox = inbox.collect();
         self.handle(inbox, now).await
     }
 
     /// Asks the organisation what the policy wants to know.
-    async fn ask(&mut self, questions: &BTreeMap<SessionKey, Question>, now: Now) -> Vec<(SessionKey, Gathered)> {
+    async fn ask(&mut self, questions: &BTreeMap<SessionKey, Question>, now: Now) -> Vec<Found> {
         let Some(hands) = &self.hands else {
             return Vec::new();
         };
@@ -150,7 +196,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
     /// The sessions that rest on `thing`: all of them are due now (R-W17).
     pub async fn disturbed_by(&self, thing: &Thing) -> Result<Vec<Subject>, HandleError> {
         let name = thing.to_string();
-        let (mut subjects, mut after) = (Vec::new(), None::<std::sync::Arc<str>>);
+        let (mut subjects, mut after) = (Vec::new(), None::<Arc<str>>);
         loop {
             let keys = self.store.dependents(&name, after.as_deref(), PAGE).await?;
             subjects.extend(keys.iter().filter_map(|key| key.parse().ok()));
@@ -199,7 +245,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
             questions.insert(key, Question::Life);
         }
-        for (key, gathered) in self.ask(&questions, now).await {
+        for Found { key, gathered, .. } in self.ask(&questions, now).await {
             let news = News::Session(Input::Gathered(Box::new(gathered)));
             inbox.entry(Subject::Session(key)).or_default().push(news);
         }

@@ -150,6 +150,9 @@ pub struct Recheck {
     /// Longest time between two looks at a live session whose evidence cannot be had; not below `period_ms`. Default:
     /// 120,000.
     pub period_ms_max: u64,
+    /// Longest time for which a live session is not written while looks at it learn nothing new; not above `period_ms`: each
+    /// look is written. Default: 900,000.
+    pub rest_ms_max: u64,
     /// Time that one question to AWS may take, 100 to 60,000 ms. Default: 5,000.
     pub call_ms_max: u64,
     /// Time from the end of a session to the first look for its log. Default: 30,000.
@@ -265,6 +268,7 @@ impl Default for Recheck {
         Self {
             period_ms: 15_000,
             period_ms_max: 120_000,
+            rest_ms_max: 900_000,
             call_ms_max: 5_000,
             log_first_look_ms: 30_000,
             log_wait_ms_max: 900_000,

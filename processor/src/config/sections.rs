@@ -88,6 +88,7 @@ impl Recheck {
         let recheck = Self {
             period_ms: section.whole("period_ms", RANGE).unwrap_or(default.period_ms),
             period_ms_max: section.whole("period_ms_max", RANGE).unwrap_or(default.period_ms_max),
+            rest_ms_max: section.whole("rest_ms_max", RANGE).unwrap_or(default.rest_ms_max),
             call_ms_max: section.whole("call_ms_max", 100..=60_000).unwrap_or(default.call_ms_max),
             log_first_look_ms: section.whole("log_first_look_ms", RANGE).unwrap_or(default.log_first_look_ms),
             log_wait_ms_max: section.whole("log_wait_ms_max", RANGE).unwrap_or(default.log_wait_ms_max),

@@ -22,6 +22,7 @@ pub fn settings_of(config: &Config) -> Settings {
         notify: false,
         recheck_ms: ms(recheck.period_ms),
         recheck_ms_max: ms(recheck.period_ms_max),
+        rest_ms_max: ms(recheck.rest_ms_max),
         call_ms_max: ms(recheck.call_ms_max),
         settle_ms: Settings::default().settle_ms.min(ms(recheck.period_ms)),
         log_first_look_ms: ms(recheck.log_first_look_ms),

@@ -163,7 +163,7 @@ fn news_of(order: Order, state: &State, act: Act, now: Now, settings: &Settings)
     match state {
         State::Account(account) => order_account(order, account, act, now, settings).map(News::Account),
         State::Incident(Some(incident)) => order_incident(order, incident, act, now, settings).map(News::Incident),
-        State::Session(_) | State::Incident(None) | State::Register(_) => {
+        State::Session(_) | State::Incident(None) | State::Register(_) | State::Place(_) => {
             Err("only accounts and incidents take orders".to_owned())
         }
     }

@@ -14,6 +14,7 @@ use sessionwarden_machine::{
     decode::PREFERENCES,
     document::log_stream_name,
     ids::{AccountId, EventTime, Now, SessionKey},
+    mutation::{Mutation, made},
     posture::{
         Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
         Places, Who, places,
@@ -52,12 +53,25 @@ pub enum Question {
     Log(Option<EventTime>),
     /// Both: it is believed to have ended then, and nobody has seen it.
     LifeAndLog(Option<EventTime>),
+    /// Whether anything is new since the look of this number, which showed it alive.
+    News(u64),
 }
 
 impl Question {
     fn is_about_life(self) -> bool {
-        matches!(self, Self::Life | Self::LifeAndLog(_))
+        matches!(self, Self::Life | Self::LifeAndLog(_) | Self::News(_))
     }
+}
+
+/// What was gathered about one session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Which.
+    pub key: SessionKey,
+    /// What.
+    pub gathered: Gathered,
+    /// The number of the look, where it is alive.
+    pub look: Option<u64>,
 }
 
 /// What was told about one session.
@@ -100,7 +114,8 @@ struct Things {
 
 /// Asks everything that the due sessions need, side by side: one description for all sessions of an account and region,
 /// one look at each distinct node, role, document, bucket, key and network. An answer that is none leaves the evidence
-/// unknown (I11), and keeps nobody else waiting (I13).
+/// unknown (I11), and keeps nobody else waiting (I13). Of a session of which only news are asked for nothing is returned
+/// where there are none.
 pub async fn gather<H: Hands>(
     hands: &H,
     settings: &Settings,
@@ -108,26 +123,37 @@ pub async fn gather<H: Hands>(
     memory: &SharedMemory,
     questions: &BTreeMap<SessionKey, Question>,
     now: Now,
-) -> Vec<(SessionKey, Gathered)> {
+) -> Vec<Found> {
     let round = Round { survey: Survey::new(hands, limit_of(settings)), settings, wanted, memory };
     let asked = rounds(questions.keys().cloned()).into_iter().map(|(place, keys)| {
         let span = tracing::info_span!("gather", account = %place.0, region = %place.1);
         round.of_place(place, keys, questions).instrument(span)
     });
     let told = join_all(asked).await.into_iter().flatten();
-    told.map(|told| conclude(told, settings, wanted, &mut memory.lock(), now)).collect()
+    told.filter_map(|told| {
+        let known = match questions.get(&told.key) {
+            Some(Question::News(number)) => Some(*number),
+            Some(Question::Life | Question::Log(_) | Question::LifeAndLog(_)) | None => None,
+        };
+        conclude(told, (settings, wanted), known, &mut memory.lock(), now)
+    })
+    .collect()
 }
 
-/// The core's judgement of what was told about one session.
+/// The core's judgement of what was told about one session; none where the look is the one that is `known`.
 fn conclude(
     told: Told,
-    settings: &Settings,
-    wanted: &[EvidenceKind],
+    (settings, wanted): (&Settings, &[EvidenceKind]),
+    known: Option<u64>,
     memory: &mut Memory,
     now: Now,
-) -> (SessionKey, Gathered) {
+) -> Option<Found> {
     let mut gathered = Gathered { log: told.log, ..Gathered::new(now, told.life) };
+    let mut number = None;
     if let (Life::Alive(described), Some((common, own))) = (&gathered.life, told.posture) {
+        if known.is_some() && made(Mutation::NewsIgnored) {
+            return None;
+        }
         let facts = Facts {
             key: &told.key,
             described,
@@ -146,10 +172,12 @@ fn conclude(
             cluster: own.cluster.as_ref(),
             stream: own.stream.as_ref(),
         };
-        let look = memory.look(&facts, wanted);
+        let (looked, look) = memory.numbered_look(&facts, wanted, known);
+        let look = look?;
+        number = Some(looked);
         (gathered.evidence, gathered.session_type, gathered.depends) = (look.evidence, look.session_type, look.depends);
     }
-    (told.key, gathered)
+    Some(Found { key: told.key, gathered, look: number })
 }
 
 struct Round<'a, H> {
@@ -174,7 +202,7 @@ impl<H: Hands> Round<'_, H> {
     ) -> Vec<Told> {
         let living: BTreeSet<SessionKey> = keys.iter().filter(|key| questions[*key].is_about_life()).cloned().collect();
         let ended = keys.into_iter().filter_map(|key| match questions[&key] {
-            Question::Life => None,
+            Question::Life | Question::News(_) => None,
             Question::Log(ended_at) | Question::LifeAndLog(ended_at) => Some(self.of_ended(key, ended_at)),
         });
         let (mut told, logs) = join(self.of_living(account, &region, living), join_all(ended)).await;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sessionwarden_machine::effect::RemedyResult;
 
 pub(crate) use calls::{Answer, Caller};
-pub use evidence::{Question, SharedMemory, gather};
+pub use evidence::{Found, Question, SharedMemory, gather};
 pub(crate) use lanes::{Lane, Lanes, limit_of, within};
 pub use reports::{Ledger, Reports, WriteError};
 pub(crate) use survey::Survey;

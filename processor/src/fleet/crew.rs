@@ -89,6 +89,7 @@ impl<S: SharedStore, H: Hands> Crew<S, H> {
         handler.outlets = self.outlets.clone();
         handler.calls = calls;
         handler.early_ms = self.settings.recheck_ms / 3;
+        handler.rests = true;
         handler.regions = self.regions.get();
         handler.posture = self.memory.clone();
         handler.states = self.states.clone();

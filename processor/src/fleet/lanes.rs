@@ -14,13 +14,14 @@ use sessionwarden_machine::{
     mutation::{Mutation, made},
     register::register_works,
 };
+use sessionwarden_store::DueItem;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{Crew, SharedStore};
 use crate::{
-    handle::{Calls, HandleError, Handler, News, ORGANIZATION, partition},
+    handle::{Calls, HandleError, Handler, News, ORGANIZATION, partition, resting_in},
     host,
     outbound::{Lane, Planned, Trace, Wake, WakeUps, follow},
     ports::Hands,
@@ -55,31 +56,41 @@ pub struct Rechecks<S, H, Q> {
     locks: Mutex<BTreeMap<Partition, Arc<tokio::sync::Mutex<()>>>>,
 }
 
+/// What waits for a look at its partition.
+struct Batch {
+    subjects: BTreeSet<Subject>,
+    trace: Trace,
+    /// Not before the last of them is due: whoever looks a moment too early looks again and again until then.
+    at: Now,
+}
+
 #[derive(Default)]
 struct Waiting {
-    subjects: BTreeMap<Partition, (BTreeSet<Subject>, Trace)>,
+    batches: BTreeMap<Partition, Batch>,
     running: BTreeSet<Partition>,
     len: usize,
 }
 
 impl Waiting {
-    /// Adds a subject; the trace of the first one that waits for a look goes on in it.
-    fn add(&mut self, partition: Partition, subject: Subject, trace: &Trace) -> bool {
+    /// Adds a subject that is due then; the trace of the first one that waits for a look goes on in it.
+    fn add(&mut self, partition: Partition, subject: Subject, at: Now, trace: &Trace) -> bool {
         let room = self.len < WAITING_MAX;
         if room {
-            let (subjects, _) = self.subjects.entry(partition).or_insert_with(|| (BTreeSet::new(), trace.clone()));
-            self.len += usize::from(subjects.insert(subject));
+            let fresh = || Batch { subjects: BTreeSet::new(), trace: trace.clone(), at };
+            let batch = self.batches.entry(partition).or_insert_with(fresh);
+            batch.at = batch.at.max(at);
+            self.len += usize::from(batch.subjects.insert(subject));
         }
         room
     }
 
     /// A partition that nobody is at.
-    fn take(&mut self) -> Option<(Partition, BTreeSet<Subject>, Trace)> {
-        let free = self.subjects.keys().find(|partition| !self.running.contains(*partition))?.clone();
-        let (subjects, trace) = self.subjects.remove(&free)?;
-        self.len -= subjects.len();
+    fn take(&mut self) -> Option<(Partition, Batch)> {
+        let free = self.batches.keys().find(|partition| !self.running.contains(*partition))?.clone();
+        let batch = self.batches.remove(&free)?;
+        self.len -= batch.subjects.len();
         self.running.insert(Arc::clone(&free));
-        Some((free, subjects, trace))
+        Some((free, batch))
     }
 }
 
@@ -123,35 +134,37 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
                     self.organization.notify_one();
                 }
             } else if at <= now.plus_ms(SOON_MS) {
-                due.push(subject);
+                due.push((subject, at));
             } else if let Some(lane) = lane_of(&subject) {
                 later.push((lane, at));
             }
         }
         if heard {
             let (sessions, others): (Vec<_>, Vec<_>) =
-                due.into_iter().partition(|subject| matches!(subject, Subject::Session(_)));
-            self.put(sessions, ENDING);
+                due.into_iter().partition(|(subject, _)| matches!(subject, Subject::Session(_)));
+            // Nobody who is to be ended waits for a neighbour.
+            self.put(sessions.into_iter().map(|(subject, _)| (subject, now)), ENDING);
             self.put(others, "");
         } else {
-            self.look_at(due);
+            self.put(due, "");
         }
         self.send(later, now).await;
     }
 
     /// Has subjects looked at soon.
     pub(super) fn look_at(&self, subjects: impl IntoIterator<Item = Subject>) {
-        self.put(subjects, "");
+        let now = now();
+        self.put(subjects.into_iter().map(|subject| (subject, now)), "");
     }
 
-    fn put(&self, subjects: impl IntoIterator<Item = Subject>, lane: &str) {
+    fn put(&self, subjects: impl IntoIterator<Item = (Subject, Now)>, lane: &str) {
         let (trace, mut any) = (Trace::current(), false);
         let mut waiting = lock(&self.waiting);
-        for subject in subjects {
+        for (subject, at) in subjects {
             any = true;
             let partition = partition(&subject);
             let partition = if lane.is_empty() { partition } else { format!("{partition}{lane}").into() };
-            if !waiting.add(partition, subject, &trace) {
+            if !waiting.add(partition, subject, at, &trace) {
                 tracing::warn!(max = WAITING_MAX, "too much is due at once; the sweep will find the rest");
                 break;
             }
@@ -202,11 +215,15 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
         tokio::pin!(too_late);
         loop {
             while tasks.len() < LANES_AT_ONCE_MAX {
-                let Some((partition, subjects, trace)) = lock(&self.waiting).take() else { break };
+                let Some((partition, Batch { subjects, trace, at })) = lock(&self.waiting).take() else { break };
                 let this = Arc::clone(&self);
                 tasks.spawn(host::task(async move {
                     let span = tracing::info_span!("due", partition = &*partition);
                     follow(&span, &trace);
+                    let early_ms = (at.0 - now().0).clamp(0, SOON_MS);
+                    if early_ms > 0 {
+                        tokio::time::sleep(Duration::from_millis(early_ms.unsigned_abs())).await;
+                    }
                     if let Err(error) = this.round(&partition, subjects).instrument(span).await {
                         tracing::error!(%partition, %error, "what is due could not be looked at; the sweep will find it");
                     }
@@ -246,6 +263,19 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
         if subjects.is_empty() { Ok(()) } else { self.round(&partition, subjects).await }
     }
 
+    /// The sessions that rest in the places among these subjects.
+    async fn resting(&self, subjects: &BTreeSet<Subject>) -> Result<Vec<DueItem>, HandleError> {
+        let mut resting = Vec::new();
+        for subject in subjects {
+            if let Subject::Place(account, region) = subject {
+                let partition = resting_in(*account, region);
+                // All of them: the place counts as looked at.
+                resting.extend(self.crew.store.due_in(&partition, Now(i64::MAX), usize::MAX).await?);
+            }
+        }
+        Ok(resting)
+    }
+
     /// One look at some subjects of one partition.
     async fn round(&self, partition: &Partition, subjects: BTreeSet<Subject>) -> Result<(), HandleError> {
         let alone = Arc::clone(lock(&self.locks).entry(Arc::clone(partition)).or_default());
@@ -265,7 +295,8 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
                 // Whatever else there is to do with them has its turn.
                 self.look_at(subjects);
             } else {
-                Box::pin(handler.wake(subjects, now())).await?;
+                let resting = self.resting(&subjects).await?;
+                Box::pin(handler.wake(subjects, resting, now())).await?;
             }
             self.follow(&mut handler, false, now()).await;
             Ok(())
@@ -289,6 +320,32 @@ impl<S: SharedStore, H: Hands + 'static, Q: WakeUps + 'static> Rechecks<S, H, Q>
 fn lane_of(subject: &Subject) -> Option<Lane> {
     match subject {
         Subject::Session(key) => Some((key.account, Arc::clone(&key.region))),
+        Subject::Place(account, region) => Some((*account, Arc::clone(region))),
         Subject::Account(_) | Subject::Register | Subject::Incident(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_waits_until_all_in_it_are_due() {
+        let mut waiting = Waiting::default();
+        let (one, other): (Partition, Partition) = ("one".into(), "other".into());
+        let subject = |id: &str| Subject::Incident(id.into());
+        for (partition, id, at) in [(&one, "a", 5), (&one, "b", 9), (&one, "c", 7), (&other, "d", 1)] {
+            assert!(waiting.add(Arc::clone(partition), subject(id), Now(at), &Trace::default()));
+        }
+        let (partition, first) = waiting.take().unwrap();
+        assert_eq!((&partition, first.at, first.subjects.len()), (&one, Now(9), 3));
+        // Who comes meanwhile is a batch of its own, which waits for its turn.
+        assert!(waiting.add(Arc::clone(&one), subject("e"), Now(3), &Trace::default()));
+        let (partition, second) = waiting.take().unwrap();
+        assert_eq!((&partition, second.at), (&other, Now(1)));
+        assert!(waiting.take().is_none());
+        waiting.running.remove(&one);
+        assert_eq!(waiting.take().map(|(_, batch)| batch.at), Some(Now(3)));
+        assert_eq!(waiting.len, 0);
     }
 }

@@ -26,6 +26,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
         wanted: Vec<(Subject, Vec<Effect>)>,
         now: Now,
     ) -> Result<Inbox, HandleError> {
+        if wanted.iter().all(|(_, effects)| effects.is_empty()) {
+            return Ok(Inbox::new());
+        }
         let mut all = self.deliver(wanted, now).await?;
         for (_, effects) in &mut all {
             effects.retain(|effect| self.is_for_now(effect, now));

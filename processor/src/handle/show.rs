@@ -9,13 +9,20 @@ use sessionwarden_machine::{
 };
 use sessionwarden_store::Store;
 
-use super::{Handler, State, Stepped};
+use super::{Handler, State, state::rests, step::Stepped};
 use crate::{console::HappeningKind, host, ports::Hands};
 
 impl<S: Store, H: Hands> Handler<S, H> {
     /// After a save: timers, the board, the invariants.
     pub(super) fn settle(&mut self, subject: &Subject, step: &Stepped, now: Now) {
-        self.dues.insert(subject.clone(), step.item.due.as_ref().map(|due| due.at));
+        // What rests is looked at with its place.
+        let due = step.item.due.as_ref().filter(|_| !rests(&step.item));
+        self.dues.insert(subject.clone(), due.map(|due| due.at));
+        if let (Subject::Session(key), Some(due), None) = (subject, &step.item.due, due)
+            && let Some(look) = self.looks.get(key)
+        {
+            self.states.rests(key, (due.at, *look));
+        }
         self.show(step.before.as_ref(), &step.state, step.verdict.as_ref(), now);
         if let (None, State::Session(session)) = (&step.before, &step.state)
             && session.born_at().is_some()
@@ -30,7 +37,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
             (State::Account(account), _) => check_account(account, &self.settings),
             (State::Register(register), _) => check_register(register, &self.settings),
-            (State::Session(_) | State::Incident(_), _) => Vec::new(),
+            (State::Session(_) | State::Incident(_) | State::Place(_), _) => Vec::new(),
         };
         for one in broken {
             tracing::error!(invariant = one.id, subject = one.subject, "{}", one.what);
@@ -46,7 +53,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             State::Session(session) => {
                 Some(session.verdict(&mut Rules { verdicts: &mut self.verdicts, settings: &self.settings }))
             }
-            State::Account(_) | State::Incident(_) | State::Register(_) => None,
+            State::Account(_) | State::Incident(_) | State::Register(_) | State::Place(_) => None,
         };
         self.show(None, state, verdict.as_ref(), now);
     }
@@ -58,7 +65,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 let Some(verdict) = verdict else { return };
                 let before = match before {
                     Some(State::Session(before)) => Some(&**before),
-                    Some(State::Account(_) | State::Incident(_) | State::Register(_)) | None => None,
+                    Some(State::Account(_) | State::Incident(_) | State::Register(_) | State::Place(_)) | None => None,
                 };
                 self.board.lock().session(before, session, verdict, &self.settings);
                 if !self.settings.organization {
@@ -71,7 +78,9 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     self.board.lock().account(account.account, locked);
                     let known = match before {
                         Some(State::Account(before)) => before.episode.as_ref(),
-                        Some(State::Session(_) | State::Incident(_) | State::Register(_)) | None => None,
+                        Some(State::Session(_) | State::Incident(_) | State::Register(_) | State::Place(_)) | None => {
+                            None
+                        }
                     };
                     let rules = &self.settings.quarantine;
                     let phase = episode.phase(now, rules);
@@ -80,7 +89,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
                     }
                 }
             }
-            State::Incident(_) | State::Register(_) => {}
+            State::Incident(_) | State::Register(_) | State::Place(_) => {}
         }
     }
 

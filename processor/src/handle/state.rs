@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use sessionwarden_machine::{
     account::Account,
-    ids::{Now, Subject},
+    ids::{AccountId, Now, Subject},
     incident::Incident,
+    place::Place,
     register::Register,
     session::Session,
 };
@@ -27,6 +28,8 @@ pub enum State {
     Incident(Option<Box<Incident>>),
     /// The register of locks.
     Register(Box<Register>),
+    /// The looks at an account and region.
+    Place(Place),
 }
 
 pub(super) fn fresh(subject: &Subject, now: Now) -> State {
@@ -35,6 +38,7 @@ pub(super) fn fresh(subject: &Subject, now: Now) -> State {
         Subject::Account(account) => State::Account(Box::new(Account::new(*account))),
         Subject::Incident(_) => State::Incident(None),
         Subject::Register => State::Register(Box::default()),
+        Subject::Place(..) => State::Place(Place::default()),
     }
 }
 
@@ -45,6 +49,7 @@ pub fn read(subject: &Subject, item: &Item) -> Result<State, ItemError> {
         Subject::Account(_) => State::Account(item.decode()?),
         Subject::Incident(_) => State::Incident(item.decode()?),
         Subject::Register => State::Register(item.decode()?),
+        Subject::Place(..) => State::Place(item.decode()?),
     })
 }
 
@@ -61,7 +66,21 @@ pub(crate) const ORGANIZATION: &str = "organization";
 pub(crate) fn partition(subject: &Subject) -> Arc<str> {
     match subject {
         Subject::Session(key) => format!("{}#{}", key.account, key.region).into(),
+        Subject::Place(account, region) => format!("{account}#{region}").into(),
         Subject::Account(_) | Subject::Register => ORGANIZATION.into(),
         Subject::Incident(_) => "incident".into(),
     }
+}
+
+/// What the names of partitions end with in which sessions rest.
+const RESTING: &str = "~";
+
+/// The partition of the sessions that rest in an account and region.
+pub(crate) fn resting_in(account: AccountId, region: &str) -> Arc<str> {
+    format!("{account}#{region}{RESTING}").into()
+}
+
+/// Whether an item rests: its place is looked at in its stead.
+pub(super) fn rests(item: &Item) -> bool {
+    item.due.as_ref().is_some_and(|due| due.partition.ends_with(RESTING))
 }

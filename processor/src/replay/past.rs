@@ -41,7 +41,8 @@ impl<'s> Past<'s> {
         let hands = self.snapshot.with(lives);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let gathered = gather(&hands, settings, &wanted, &self.memory, &questions, Now(0));
-        let mut gathered: BTreeMap<SessionKey, _> = runtime.block_on(gathered).into_iter().collect();
+        let mut gathered: BTreeMap<SessionKey, _> =
+            runtime.block_on(gathered).into_iter().map(|found| (found.key, found.gathered)).collect();
         let taken = self.snapshot.taken();
         let taken = taken.map_or_else(|| "snapshot".to_owned(), |taken| format!("snapshot of {taken}"));
         for session in sessions {

@@ -296,7 +296,7 @@ async fn tell_the_rest<S: Store, H: Hands>(handler: &mut Handler<S, H>, signals:
         if subjects.is_empty() {
             break;
         }
-        handler.wake(subjects, now()).await?;
+        handler.wake(subjects, Vec::new(), now()).await?;
     }
     Ok(())
 }

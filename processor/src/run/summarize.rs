@@ -100,7 +100,7 @@ fn add<S: Store, H: Hands>(summary: &mut Summary, handler: &mut Handler<S, H>, s
                 *summary.incidents_by_cause.entry(incident.control.to_string()).or_default() += 1;
             }
         }
-        State::Incident(_) | State::Register(_) => {}
+        State::Incident(_) | State::Register(_) | State::Place(_) => {}
     }
 }
 

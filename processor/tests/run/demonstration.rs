@@ -93,7 +93,7 @@ async fn a_minute<S: Store + Clone>(store: S, seed: u64) {
     let states = stage.states().await;
     let episode = states.iter().find_map(|state| match state {
         State::Account(found) if found.account == account => found.episode.clone(),
-        State::Account(_) | State::Session(_) | State::Incident(_) | State::Register(_) => None,
+        State::Account(_) | State::Session(_) | State::Incident(_) | State::Register(_) | State::Place(_) => None,
     });
     let episode = episode.expect("an episode");
     assert!(episode.sessions >= 10 && episode.principals.len() >= 2);

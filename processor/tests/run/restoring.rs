@@ -35,7 +35,7 @@ async fn incident(scene: &Scene) -> Incident {
     let states = scene.stage.states().await;
     let mut found = states.into_iter().filter_map(|state| match state {
         State::Incident(Some(incident)) if &*incident.control == "SW-KEY-01" => Some(*incident),
-        State::Incident(_) | State::Session(_) | State::Account(_) | State::Register(_) => None,
+        State::Incident(_) | State::Session(_) | State::Account(_) | State::Register(_) | State::Place(_) => None,
     });
     found.next().expect("the key was changed")
 }

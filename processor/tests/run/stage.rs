@@ -104,7 +104,7 @@ impl<S: Store + Clone, H: Port> Stage<S, H> {
         states
             .filter_map(|state| match state {
                 State::Session(session) => Some(*session),
-                State::Account(_) | State::Incident(_) | State::Register(_) => None,
+                State::Account(_) | State::Incident(_) | State::Register(_) | State::Place(_) => None,
             })
             .collect()
     }

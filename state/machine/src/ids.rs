@@ -338,6 +338,8 @@ pub enum Subject {
     Incident(Arc<str>),
     /// The organisation's register of locks.
     Register,
+    /// An account and region: when the sessions in it were last looked at.
+    Place(AccountId, Arc<str>),
 }
 
 impl fmt::Display for Subject {
@@ -347,13 +349,14 @@ impl fmt::Display for Subject {
             Self::Account(account) => write!(f, "account#{account}"),
             Self::Incident(id) => write!(f, "incident#{id}"),
             Self::Register => f.write_str("register#locks"),
+            Self::Place(account, region) => write!(f, "place#{account}/{region}"),
         }
     }
 }
 
 /// A text that is no subject's key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no session, account, incident or register")]
+#[error("{0:?} names no session, account, incident, register or place")]
 pub struct BadSubject(String);
 
 impl FromStr for Subject {
@@ -375,6 +378,10 @@ impl FromStr for Subject {
             "account" => id.parse().map(Self::Account).map_err(|_| bad()),
             "incident" => Ok(Self::Incident(id.into())),
             "register" if id == "locks" => Ok(Self::Register),
+            "place" => {
+                let (account, region) = id.split_once('/').ok_or_else(bad)?;
+                Ok(Self::Place(account.parse().map_err(|_| bad())?, region.into()))
+            }
             _ => Err(bad()),
         }
     }

@@ -15,6 +15,7 @@ pub mod lease;
 #[doc(hidden)]
 pub mod mutation;
 pub mod permission;
+pub mod place;
 pub mod posture;
 pub mod recheck;
 pub mod register;

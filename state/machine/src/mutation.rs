@@ -46,6 +46,12 @@ mutations! {
     ForgottenOutbox "forgotten-outbox";
     /// A live session is not due again once it was looked at.
     DueNotRenewed "due-not-renewed";
+    /// An account and region whose sessions rest is not due again once it was looked at.
+    PlaceNotRenewed "place-not-renewed";
+    /// A session that rests and is alive is taken as it was, whatever else is told of it.
+    NewsIgnored "news-ignored";
+    /// A session that rests is not brought up to the last look at its place when something is done with it.
+    ConfirmForgotten "confirm-forgotten";
     /// A child shard is read before its parent has ended.
     ChildBeforeParent "child-before-parent";
     /// The end of a lock is not looked at before it counts as over.

@@ -32,6 +32,9 @@ pub struct Settings {
     /// The longest time between two looks at a live session whose evidence cannot be had, in milliseconds. Default
     /// 120,000 (R-W13).
     pub recheck_ms_max: i64,
+    /// The longest time for which a live session is not written while looks at it learn nothing new, in milliseconds;
+    /// not above `recheck_ms`: each look is written. Default 900,000.
+    pub rest_ms_max: i64,
     /// How long one question to AWS may take, in milliseconds. Default 5,000.
     pub call_ms_max: i64,
     /// When a session is checked again after something it rests on changed, in milliseconds: IAM changes take seconds
@@ -271,6 +274,7 @@ impl Default for Settings {
             notify: false,
             recheck_ms: 15_000,
             recheck_ms_max: 120_000,
+            rest_ms_max: 900_000,
             call_ms_max: 5_000,
             settle_ms: 5_000,
             log_first_look_ms: 30_000,

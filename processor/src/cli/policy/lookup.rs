@@ -81,7 +81,7 @@ async fn matching(store: &Embedded, wanted: &str) -> Result<Vec<Arc<str>>, Store
         after = Some(Arc::clone(last));
         let named = page.iter().filter(|key| match key.parse() {
             Ok(Subject::Session(key)) => &*key.id == wanted,
-            Ok(Subject::Account(_) | Subject::Incident(_) | Subject::Register) | Err(_) => false,
+            Ok(Subject::Account(_) | Subject::Incident(_) | Subject::Register | Subject::Place(..)) | Err(_) => false,
         });
         found.extend(named.cloned());
     }

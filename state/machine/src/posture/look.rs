@@ -46,6 +46,7 @@ pub(super) struct KeptLook {
     caller: Option<Asked<Identity>>,
     cluster: Option<Asked<Cluster>>,
     look: Look,
+    number: u64,
 }
 
 /// The one kind that rests on the time and the stream.
@@ -69,7 +70,7 @@ impl KeptLook {
             && self.cluster.as_ref() == facts.cluster
     }
 
-    fn new(facts: &Facts<'_>, wanted: &[EvidenceKind], look: Look, pools: &mut Pools) -> Self {
+    fn new(facts: &Facts<'_>, wanted: &[EvidenceKind], (look, number): (Look, u64), pools: &mut Pools) -> Self {
         Self {
             wanted: wanted.to_vec(),
             described: facts.described.clone(),
@@ -85,6 +86,7 @@ impl KeptLook {
             caller: facts.caller.map(|caller| one(&mut pools.identities, caller)),
             cluster: facts.cluster.cloned(),
             look,
+            number,
         }
     }
 }
@@ -118,19 +120,38 @@ fn one<T: Eq + Hash>(pool: &mut Pool<T>, asked: &Asked<T>) -> Asked<T> {
 impl Memory {
     /// Looks at a session that is alive: its evidence of the kinds in `wanted`, what its document opens, what it rests on.
     pub fn look(&mut self, facts: &Facts<'_>, wanted: &[EvidenceKind]) -> Look {
-        if let Some(kept) = self.looks.get(facts.key).filter(|kept| kept.rests_on(facts, wanted)) {
-            let mut look = kept.look.clone();
-            if wanted.contains(&OF_NOW) {
-                look.evidence.extend(assess(facts, &[OF_NOW], self));
+        self.numbered_look(facts, wanted, None).1.unwrap_or_else(|| self.fresh_look(facts, wanted))
+    }
+
+    /// The look with its number, which is that of the session's last look by this memory where both came to the same from
+    /// the same answers, and else a new one. Without the look where its number is `known`.
+    pub fn numbered_look(
+        &mut self,
+        facts: &Facts<'_>,
+        wanted: &[EvidenceKind],
+        known: Option<u64>,
+    ) -> (u64, Option<Look>) {
+        let same = self.looks.get(facts.key).is_some_and(|kept| kept.rests_on(facts, wanted));
+        let of_now = if same && wanted.contains(&OF_NOW) { assess(facts, &[OF_NOW], self) } else { BTreeMap::new() };
+        if let Some(kept) = self.looks.get_mut(facts.key).filter(|_| same) {
+            if of_now.iter().any(|(kind, answer)| kept.look.evidence.get(kind) != Some(answer)) {
+                kept.look.evidence.extend(of_now);
+                self.looked += 1;
+                kept.number = self.looked;
             }
-            return look;
+            return (kept.number, (known != Some(kept.number)).then(|| kept.look.clone()));
         }
-        let evidence = assess(facts, wanted, self);
-        let look = Look { evidence, session_type: session_type(facts, self), depends: rests_on(facts, self) };
+        let look = self.fresh_look(facts, wanted);
+        self.looked += 1;
         if !self.looks_once {
-            let kept = KeptLook::new(facts, wanted, look.clone(), &mut self.pools);
+            let kept = KeptLook::new(facts, wanted, (look.clone(), self.looked), &mut self.pools);
             keep(&mut self.looks, facts.key.clone(), kept);
         }
-        look
+        (self.looked, Some(look))
+    }
+
+    fn fresh_look(&mut self, facts: &Facts<'_>, wanted: &[EvidenceKind]) -> Look {
+        let evidence = assess(facts, wanted, self);
+        Look { evidence, session_type: session_type(facts, self), depends: rests_on(facts, self) }
     }
 }

@@ -77,6 +77,8 @@ pub struct Memory {
     pub(super) looks: HashMap<SessionKey, KeptLook, FixedState>,
     pub(super) pools: Pools,
     pub(super) looks_once: bool,
+    /// The number of the last look that was not as the one before.
+    pub(super) looked: u64,
     checks: u64,
     remembered: u64,
 }

@@ -297,6 +297,34 @@ impl Session {
         }
     }
 
+    /// It was looked at, alive, and gave the same answers as the last time: what is known is as new as that.
+    pub fn confirm(&mut self, at: Now) {
+        let Some(seen) = self.seen.as_mut().filter(|seen| seen.gathered_at.is_some_and(|last| last < at)) else {
+            return;
+        };
+        let last = seen.gathered_at.replace(at).map(Now::as_event_time);
+        let now = at.as_event_time();
+        seen.alive_at = Some(now);
+        for known in seen.evidence.values_mut() {
+            match &mut known.last {
+                Some((answered_at, _)) if Some(*answered_at) == last => *answered_at = now,
+                Some(_) | None => {}
+            }
+            match &mut known.told {
+                Some(told) if Some(told.at) == last && told.value != Tri::No => told.at = now,
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// Whether this says no more than `before` and that it is still so.
+    pub fn is_as(&self, before: &Self) -> bool {
+        let Some(at) = self.seen.as_ref().and_then(|seen| seen.gathered_at) else { return self == before };
+        let mut confirmed = before.clone();
+        confirmed.confirm(at);
+        confirmed == *self
+    }
+
     /// Adds the facts of the same session, gathered elsewhere. The order of merging does not matter.
     pub fn merge(&mut self, other: Self) {
         if let Some(start) = other.start {

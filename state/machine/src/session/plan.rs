@@ -313,6 +313,21 @@ impl Session {
         }
     }
 
+    /// How long it may rest: until then it need not be written as long as looks learn nothing new (R-W7). `None`: something
+    /// about it is open, or its time to look again has a reason of its own.
+    pub fn rests_until(&self, verdict: &Verdict, settings: &Settings) -> Option<Now> {
+        let seen = self.seen.as_ref()?;
+        let gathered = seen.gathered_at.filter(|at| seen.alive_at == Some(at.as_event_time()))?;
+        let usual = gathered.plus_ms(settings.recheck_ms);
+        let settled = settings.organization && self.phase(verdict, settings) == Phase::Live;
+        if !settled || !verdict.unanswered.is_empty() {
+            return None;
+        }
+        let waiver_ends = verdict.waived.iter().map(|waived| Now(waived.until.0)).filter(|ends| *ends > gathered);
+        let until = waiver_ends.chain([gathered.plus_ms(settings.rest_ms_max)]).min()?;
+        (until > usual && self.due_at(verdict, settings) == Some(usual)).then_some(until)
+    }
+
     /// R-W13: what stays without an answer is asked for again after as long as it has had none so far, within bounds.
     fn next_usual_look(gathered: Now, unanswered_since: Option<EventTime>, settings: &Settings) -> Now {
         let unanswered_ms = unanswered_since.map_or(0, |since| gathered.0.saturating_sub(since.0));

@@ -1,5 +1,5 @@
 use super::*;
-use EvidenceKind::{BucketAsWanted, LogWritable};
+use EvidenceKind::{BucketAsWanted, LogWritable, StreamPresent};
 
 const KINDS: [EvidenceKind; 2] = [LogWritable, BucketAsWanted];
 
@@ -78,6 +78,29 @@ fn what_has_not_changed_is_not_judged_again() {
     assert!(asked(&memory) > once && changed != first);
     // Another question is another look.
     assert_eq!(memory.look(&show.facts(), &KINDS).evidence.len(), KINDS.len());
+}
+
+// R-W7: a look has the number of the one before as long as it comes to the same from the same answers.
+#[test]
+fn a_look_that_learns_nothing_has_its_number_again() {
+    let (mut show, mut memory) = (Show::new(), Memory::default());
+    let (first, look) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, None);
+    assert!(look.is_some());
+    show.now = show.now.plus_ms(15_000);
+    assert_eq!(memory.numbered_look(&show.facts(), &EvidenceKind::ALL, Some(first)), (first, None));
+    // Who does not know that number gets the look.
+    assert_eq!(memory.numbered_look(&show.facts(), &EvidenceKind::ALL, None), (first, look.clone()));
+    assert_eq!(memory.numbered_look(&show.facts(), &EvidenceKind::ALL, Some(first + 1)), (first, look));
+    show.stream = Some(Err(CallError::Denied));
+    let (second, look) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, Some(first));
+    assert!(second > first && look.is_some_and(|look| look.evidence[&StreamPresent].value == Tri::Unknown));
+    show.role().policies.clear();
+    let (third, look) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, Some(second));
+    assert!(third > second && look.is_some());
+    // What was forgotten is another look when it comes again.
+    session(&mut show, 1);
+    let (other, _) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, None);
+    assert!(other > third);
 }
 
 #[test]

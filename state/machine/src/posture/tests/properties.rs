@@ -127,6 +127,7 @@ proptest! {
     ) {
         let mut memory = Memory::default();
         let mut show = strict();
+        let mut known: Option<(u64, super::super::Look)> = None;
         for (flaw, what, fact, error, wait_ms) in steps {
             show.now = show.now.plus_ms(wait_ms);
             match what {
@@ -136,8 +137,16 @@ proptest! {
                 2 => lose(&mut show, fact, error),
                 _ => {}
             }
-            let look = memory.look(&show.facts(), &EvidenceKind::ALL);
-            prop_assert_eq!(look, Memory::default().look(&show.facts(), &EvidenceKind::ALL));
+            let alone = Memory::default().look(&show.facts(), &EvidenceKind::ALL);
+            let (number, look) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, known.as_ref().map(|(it, _)| *it));
+            match (look, &known) {
+                (Some(look), _) => prop_assert_eq!(&look, &alone),
+                // Nothing is new.
+                (None, Some((before, look))) => prop_assert_eq!((before, look), (&number, &alone)),
+                (None, None) => prop_assert!(false, "no look, and none is known"),
+            }
+            prop_assert_eq!(memory.look(&show.facts(), &EvidenceKind::ALL), alone.clone());
+            known = Some((number, alone));
         }
     }
 

@@ -5,6 +5,7 @@ mod evidence;
 mod kinds;
 mod logs;
 mod order;
+mod resting;
 mod shipped;
 mod size;
 pub(crate) mod support;
