@@ -135,7 +135,7 @@ fn wrong_with(sim: &Sim, wanted: &SessionRight, stored: Option<&Session>, verdic
     let outcome = outcome.as_str();
     let blind = sim.plan.rates.keys().any(|fault| BLINDING.contains(fault));
     // One that was over before anybody looked proves nothing.
-    let shown = lock(&sim.watch).shown_alive.contains(&session.key);
+    let shown = lock(&sim.watch).shown_alive.contains_key(&session.key);
     let missed = wanted.heard.is_none() || blind || !shown;
     let right = wanted.outcomes.contains(outcome) || missed && outcome == "unproven";
     if !right {

@@ -251,7 +251,7 @@ impl People {
         if !stubborn {
             // Most last minutes, some only seconds.
             let shortest = if dice.chance(0.1) { 2_000 } else { 120_000 };
-            let at = sim.now().plus_ms(dice.between(shortest, 1_080_000));
+            let at = sim.now().plus_ms(dice.between(shortest, sim.plan.lasts_ms_max));
             self.later(at, Later::Exit(key.clone()));
         }
         Some((key, who))
@@ -265,9 +265,13 @@ impl People {
         }
         let policy = customer_policy(account, LOG_POLICY);
         let detach = Change::DetachRolePolicy { role: Arc::clone(&role), policy };
+        self.collect(sim);
         if !change(sim, account, |account| &account.admin, &detach) {
             self.spoiled.remove(&(account, role));
             return;
+        }
+        if sim.plan.quiet {
+            sim.organization.with(World::drain_events);
         }
         sim.happened(&Happened::Spoiled { account, role: Arc::clone(&role) });
         let at = sim.now().plus_ms(dice.between(20_000, 900_000));

@@ -15,6 +15,7 @@ pub const QUIET_MS: i64 = 20_000;
 const HOUR_MS: f64 = 3_600_000.0;
 
 /// Everything that a run depends on.
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn for itself")]
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub workers: usize,
     /// Sessions alive at one time, about.
     pub sessions: usize,
+    /// How long a session lasts at the most that nobody ends by force, in milliseconds; half of it in the mean.
+    pub lasts_ms_max: i64,
     /// Regions in use.
     pub regions: usize,
     /// Events each second that mean nothing.
@@ -55,6 +58,8 @@ pub struct Plan {
     pub spread: bool,
     /// One person of each account forwards ports, and nobody else: one is locked out, and not all.
     pub loners: bool,
+    /// No event tells that a role loses a right: it shows when it is asked for.
+    pub quiet: bool,
 }
 
 /// Something that people do.
@@ -96,7 +101,8 @@ pub enum ActKind {
 pub struct Wanted {
     /// Only these faults, each where the seed draws it.
     pub faults: Option<BTreeSet<Fault>>,
-    /// The organisation of the measurement: 20 accounts, 4 shards, 3 workers, 200 sessions.
+    /// The organisation of the measurement: 20 accounts in one region, 4 shards, 3 workers, 200 sessions of an hour each in the
+    /// mean.
     pub standard: bool,
 }
 
@@ -105,10 +111,15 @@ impl Plan {
     pub fn draw(seed: u64, hours: f64, wanted: &Wanted) -> Self {
         let mut dice = Dice::new(seed ^ 0x0073_696d_756c_6174);
         let faulty_ms = (hours * HOUR_MS) as i64;
-        let rates = draw_rates(&mut dice, wanted);
+        let mut rates = draw_rates(&mut dice, wanted);
+        if Dice::new(seed ^ 0x0063_616c_6d0a).chance(0.2) {
+            // A quiet day: what time must bring is checked all the while.
+            rates.clear();
+        }
         let mut below = |low: i64, high: i64| dice.between(low, high);
         let small = (below(2, 8), below(1, 4), below(1, 4), below(2, 20), below(1, 2));
-        let (accounts, shards, workers, sessions, regions) = if wanted.standard { (20, 4, 3, 200, 2) } else { small };
+        let (accounts, shards, workers, sessions, regions) = if wanted.standard { (20, 4, 3, 200, 1) } else { small };
+        let lasts_ms_max = if wanted.standard { 7_080_000 } else { 1_080_000 };
         let noise = below(0, 20) as f64 / 10.0;
         let latency_ms_max = [5, 40, 200][below(0, 2) as usize];
         let waiver_ends_ms = (below(0, 2) > 0).then(|| faulty_ms * below(20, 90) / 100);
@@ -116,7 +127,22 @@ impl Plan {
         let reconcile_ms = [60_000, 120_000, 300_000][below(0, 2) as usize];
         let people = below(0, 2) == 0;
         let settings = draw_settings(&mut below, wanted.standard);
-        let acts = draw_acts(&mut dice, faulty_ms, sessions, &settings);
+        let mut settings = settings;
+        if !wanted.standard {
+            // Not at all, or for long.
+            settings.rest_ms_max = [0, 600_000][Dice::new(seed ^ 0x0072_6573_740a).below(2) as usize];
+        }
+        // Half a session's longest time, about.
+        let every_ms = if wanted.standard { 3_600_000 } else { 600_000 } / sessions.max(1);
+        let mut acts = draw_acts(&mut dice, faulty_ms, every_ms, &settings);
+        if wanted.standard {
+            all_at_work(&mut acts, sessions);
+        }
+        let mut more = Dice::new(seed ^ 0x0071_7569_6574);
+        let quiet = !wanted.standard && more.chance(0.5);
+        if quiet {
+            tamper_often(&mut acts, &mut more, faulty_ms);
+        }
         Self {
             seed,
             faulty_ms,
@@ -124,6 +150,7 @@ impl Plan {
             shards: shards as usize,
             workers: workers as usize,
             sessions: sessions as usize,
+            lasts_ms_max,
             regions: regions as usize,
             noise,
             latency_ms_max,
@@ -136,6 +163,7 @@ impl Plan {
             only: None,
             acts,
             spread: !wanted.standard && dice.chance(0.3),
+            quiet,
             loners: !wanted.standard && Dice::new(seed ^ 0x6c6f_6e65_720a).chance(0.3),
         }
     }
@@ -199,9 +227,32 @@ fn draw_settings(below: &mut impl FnMut(i64, i64) -> i64, standard: bool) -> Set
     settings
 }
 
-fn draw_acts(dice: &mut Dice, faulty_ms: i64, sessions: i64, settings: &Settings) -> Vec<Act> {
-    // A session lasts ten minutes, about.
-    let between_ms = (600_000 / sessions.max(1)).max(100);
+/// Roles lose rights all the time.
+fn tamper_often(acts: &mut Vec<Act>, dice: &mut Dice, faulty_ms: i64) {
+    let mut number = acts.len() as u32;
+    let mut at_ms = dice.between(QUIET_MS, 120_000);
+    while at_ms < faulty_ms {
+        acts.push(Act { number, at_ms, kind: ActKind::Tampering });
+        number += 1;
+        at_ms += dice.between(30_000, 120_000);
+    }
+    acts.sort_by_key(|act| (act.at_ms, act.number));
+}
+
+/// At the beginning as many sessions live as later on.
+fn all_at_work(acts: &mut Vec<Act>, sessions: i64) {
+    let first = acts.len() as u32;
+    let opened = (0..sessions as u32).map(|number| Act {
+        number: first + number,
+        at_ms: QUIET_MS + 500 * i64::from(number),
+        kind: ActKind::Visit,
+    });
+    acts.extend(opened);
+    acts.sort_by_key(|act| (act.at_ms, act.number));
+}
+
+fn draw_acts(dice: &mut Dice, faulty_ms: i64, every_ms: i64, settings: &Settings) -> Vec<Act> {
+    let between_ms = every_ms.max(100);
     let mut times: Vec<(i64, ActKind)> = Vec::new();
     let mut at_ms = QUIET_MS;
     while at_ms < faulty_ms {

@@ -274,6 +274,12 @@ impl Interpreter {
         window(&all.iter().collect::<Vec<_>>(), &self.rules)
     }
 
+    /// Whether the role behind a session lacks a right now.
+    pub fn is_spoiled(&self, key: &SessionKey) -> bool {
+        let role = self.sessions.get(key).map(|session| (key.account, Arc::clone(&session.role)));
+        role.and_then(|role| self.spoiled.get(&role)).is_some_and(Option::is_none)
+    }
+
     /// How many people are behind these sessions.
     pub fn people<'a>(&self, sessions: impl Iterator<Item = &'a SessionKey>) -> usize {
         sessions.filter_map(|key| self.sessions.get(key)).map(|it| person(&it.who)).collect::<BTreeSet<&str>>().len()

@@ -173,7 +173,7 @@ fn injected() -> StoreError {
 impl Store for SimStore {
     async fn load(&self, key: &str) -> Result<Option<Item>, StoreError> {
         self.call().await?;
-        watch::read(self.sim(), key);
+        watch::touched(self.sim(), key);
         Ok(lock(&self.sim().tables).rows.get(key).map(|row| row.item.clone()))
     }
 
@@ -195,6 +195,7 @@ impl Store for SimStore {
             }
             let lags_until = sim.happens(Fault::IndexLag).map(|drawn| sim.now().plus_ms(50 + (drawn % 3_000) as i64));
             let (key, expected) = (Arc::clone(&write.item.key), write.expected);
+            watch::touched(sim, &key);
             let (wrote, before) = lock(&sim.tables).write(write, self.fence.as_ref(), lags_until);
             self.host.note(format_args!("saves {key} after {expected}: {wrote:?}"));
             match wrote {

@@ -36,13 +36,15 @@ use super::{
 const CALM_MS: i64 = 180_000;
 /// How long after its evidence a violating session may live in calm times, in milliseconds (I1).
 const ENDED_MS_MAX: i64 = 150_000;
+/// The same where nothing ever goes wrong.
+const ENDED_SOON_MS_MAX: i64 = 60_000;
 /// How much longer than its time a lock may last in calm times, in milliseconds (I7).
 const LOCKED_MS_MAX: i64 = 60_000;
 /// How long something may be overdue in calm times, in milliseconds (I8, I13).
 const OVERDUE_MS_MAX: i64 = 120_000;
-/// How often one item may be read between two looks around. A worker that looks at something again and again, as if it were
-/// always due, reads it thousands of times.
-const READS_MAX: u32 = 500;
+/// How often one item may be read and written between two looks around. A worker that looks at something again and again, as
+/// if it were always due, does so thousands of times.
+const TOUCHES_MAX: u32 = 250;
 /// How far the clocks of workers and world may be apart, and how long an index may lag, in milliseconds.
 const SLACK_MS: i64 = 5_500;
 
@@ -51,16 +53,16 @@ const SLACK_MS: i64 = 5_500;
 pub struct Watch {
     /// Promises that did not hold, and when that was seen.
     pub broken: Vec<(Now, Broken)>,
-    /// Sessions that some answer showed alive.
-    pub shown_alive: BTreeSet<SessionKey>,
+    /// Sessions that some answer showed alive, and when one last did.
+    pub shown_alive: BTreeMap<SessionKey, Now>,
     /// When some answer told of a role, in order.
     pub shown_roles: BTreeMap<(AccountId, Arc<str>), Vec<Now>>,
     /// How often each promise was checked here.
     pub checks: BTreeMap<&'static str, u64>,
     /// Since when each account is locked, for which episode and how strictly.
     attached: BTreeMap<AccountId, (u32, Tier, Now)>,
-    /// How often each item was read since the last look around.
-    reads: BTreeMap<Arc<str>, u32>,
+    /// How often each item was read and written since the last look around.
+    touches: BTreeMap<Arc<str>, u32>,
 }
 
 fn count(sim: &Sim, id: &'static str) {
@@ -116,17 +118,18 @@ pub fn is_durable(sim: &Sim, place: &str, meaning: &Meaning) {
 }
 
 /// Liveness: nobody goes round in circles. Time does not pass for who asks without waiting, so nothing else would show it.
-pub fn read(sim: &Sim, key: &str) {
+pub fn touched(sim: &Sim, key: &str) {
     let mut watch = lock(&sim.watch);
-    let Some(reads) = watch.reads.get_mut(key) else {
-        watch.reads.insert(key.into(), 1);
+    let Some(touches) = watch.touches.get_mut(key) else {
+        watch.touches.insert(key.into(), 1);
         return;
     };
-    *reads += 1;
-    let reads = *reads;
+    *touches += 1;
+    let touches = *touches;
     drop(watch);
-    if reads == READS_MAX {
-        sim.broken("liveness", key, format!("read {READS_MAX} times within 5 s: somebody goes round in circles"));
+    if touches == TOUCHES_MAX {
+        let what = format!("read and written {TOUCHES_MAX} times within 5 s: somebody goes round in circles");
+        sim.broken("liveness", key, what);
     }
 }
 
@@ -142,7 +145,13 @@ pub fn saved(host: &SimHost, before: Option<&Row>, key: &str, fence: Option<&Fen
             // The body is looked through only where it could have grown by an event.
             let knows = || lock(&sim.tables).rows.get(key).is_some_and(|row| tells(&row.item.body));
             let knew = before.is_some_and(|row| tells(&row.item.body));
-            expect(sim, "I3", knew || !knows(), key, "what an event told was written without a fence");
+            // Whoever had read what was deleted before its time may write it once more: revisions begin anew.
+            let forgotten = || {
+                let session = key.parse::<Subject>();
+                matches!(session, Ok(Subject::Session(key)) if lock(&sim.troubles).forgotten.contains(&key))
+            };
+            let holds = knew || !knows() || forgotten();
+            expect(sim, "I3", holds, key, "what an event told was written without a fence");
         }
         Some(fence) => {
             let behind = before.and_then(|row| row.fence.as_ref()).is_some_and(|held| fence.is_behind(held));
@@ -183,10 +192,11 @@ pub fn wake_done(host: &SimHost, wake: &Wake, due: &[(Arc<str>, u64)]) {
 /// What an answer showed.
 pub fn shown(sim: &Sim, lives: &BTreeMap<SessionKey, Life>) {
     let alive = lives.iter().filter(|(_, life)| matches!(life, Life::Alive(_))).map(|(key, _)| key);
-    let mut watch = lock(&sim.watch);
+    let (now, mut watch) = (sim.now(), lock(&sim.watch));
     for key in alive {
-        if !watch.shown_alive.contains(key) {
-            watch.shown_alive.insert(key.clone());
+        match watch.shown_alive.get_mut(key) {
+            Some(at) => *at = now,
+            None => drop(watch.shown_alive.insert(key.clone(), now)),
         }
     }
 }
@@ -305,7 +315,7 @@ pub fn tick(sim: &Sim) {
         (now > troubles.calm_since.plus_ms(CALM_MS), troubles.touched.clone())
     };
     let fine = |account: AccountId| touched.get(&account).is_none_or(|until| now > until.plus_ms(CALM_MS));
-    lock(&sim.watch).reads.clear();
+    lock(&sim.watch).touches.clear();
     attachments(sim, now, calm);
     if !calm {
         return;
@@ -347,17 +357,22 @@ fn overdue(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool, others: bool) 
     let late = lock(&sim.tables).due(now.plus_ms(-OVERDUE_MS_MAX), usize::MAX);
     count(sim, if others { "I13" } else { "I8" });
     for item in late {
-        let Ok(Subject::Session(key)) = item.key.parse::<Subject>() else { continue };
-        if fine(key.account) {
+        let account = match item.key.parse::<Subject>() {
+            Ok(Subject::Session(key)) => key.account,
+            Ok(Subject::Place(account, _)) => account,
+            Ok(Subject::Account(_) | Subject::Incident(_) | Subject::Register) | Err(_) => continue,
+        };
+        if fine(account) {
             let late_ms = now.0 - item.due.at.0;
             let id = if others { "I13" } else { "I8" };
-            sim.broken(id, key.to_string(), format!("{late_ms} ms overdue, and nothing stands in its way"));
+            sim.broken(id, &*item.key, format!("{late_ms} ms overdue, and nothing stands in its way"));
         }
     }
 }
 
 /// I1, I9: what lives is known, and what may not live ends.
 fn alive(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool) {
+    let ended_ms_max = if sim.plan.rates.is_empty() { ENDED_SOON_MS_MAX } else { ENDED_MS_MAX };
     let alive: Vec<SessionKey> = sim.organization.with(|world| {
         let places =
             world.accounts().iter().flat_map(|account| world.regions().iter().map(|region| (account.id, region)));
@@ -372,10 +387,23 @@ fn alive(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool) {
         if now > session.started.plus_ms(patience_ms) && now > lock(&sim.troubles).calm_since.plus_ms(patience_ms) {
             let name = Subject::Session(key.clone()).to_string();
             let known = lock(&sim.tables).rows.contains_key(&*name);
-            expect(sim, "I9", known, &key.to_string(), "alive for longer than a comparison takes, and not known");
+            expect(sim, "I9", known, &name, "alive for longer than a comparison takes, and not known");
         }
-        let heard = session.heard.is_some_and(|heard| now > heard.plus_ms(ENDED_MS_MAX));
-        if heard && session.violates == Must::Be && !session.forgotten {
+        let asked = lock(&sim.watch).shown_alive.get(key).copied().unwrap_or(session.started);
+        let calm_since = lock(&sim.troubles).calm_since;
+        if session.heard.is_some() && now > calm_since.plus_ms(patience_ms) {
+            let asked = now <= asked.plus_ms(sim.settings.recheck_ms_max + OVERDUE_MS_MAX);
+            count(sim, "I8");
+            if !asked {
+                sim.broken("I8", key.to_string(), "alive, and nobody has asked about it for long");
+            }
+        }
+        let heard = session.heard.is_some_and(|heard| now > heard.plus_ms(ended_ms_max));
+        let changed = lock(&sim.troubles).roles_changed.get(&(key.account, Arc::clone(&session.role))).copied();
+        let spoiled = session.kind == Kind::Shell
+            && changed.is_some_and(|at| now > at.plus_ms(ended_ms_max))
+            && lock(&sim.reference).is_spoiled(key);
+        if heard && (session.violates == Must::Be || spoiled) {
             let since_waiver = sim.plan.waiver_ends_ms.map(|ms| START.plus_ms(ms + ENDED_MS_MAX));
             if since_waiver.is_some_and(|since| now < since && session.kind == Kind::Ssh) {
                 continue;
