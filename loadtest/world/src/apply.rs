@@ -24,7 +24,7 @@ impl World {
             Change::DeleteLog { .. } | Change::OverwriteLog { .. } => self.apply_to_log(account, change),
             Change::DeleteLogGroup { group } => {
                 let place = (account, Arc::clone(region), Arc::clone(group));
-                self.streams.remove(&place);
+                self.forget_group(&place);
                 self.estate.log_groups.remove(&place).then_some(()).ok_or(CallError::Gone)
             }
             Change::DetachQuarantine { account: target } => {

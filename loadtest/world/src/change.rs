@@ -134,6 +134,9 @@ impl World {
         let parameters = request.as_deref().unwrap_or("null");
         let call = Call { source, name, region: template.region(&region), request: parameters };
         self.permitted(caller, &call)?;
+        // What the management account changes holds for all.
+        let management = self.account(caller.account).is_some_and(|account| account.management);
+        self.settle_streams((!management).then_some(caller.account));
         if let Err(error) = self.apply(caller.account, &region, change) {
             let (code, message) = match error {
                 CallError::Denied => ("AccessDenied", "Access denied."),
@@ -143,7 +146,6 @@ impl World {
             self.emit_failure(caller, &call, code, message);
             return Err(error);
         }
-        self.reaches.clear();
         self.emit_template(template, caller, &region, node, "", request.as_deref());
         Ok(())
     }

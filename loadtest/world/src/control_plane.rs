@@ -246,7 +246,7 @@ impl World {
         if !self.estate.log_groups.contains(&place) {
             return Err(CallError::Gone);
         }
-        Ok(self.streams.get(&place).and_then(|streams| streams.get(stream)).cloned())
+        Ok(self.stream_of(&place, stream))
     }
 
     /// Attaches a quarantine policy in the place of another. It bites after the shape's delay, ends no session that runs,
@@ -258,11 +258,11 @@ impl World {
         if self.account(account).is_none() {
             return Err(CallError::Gone);
         }
+        self.settle_streams(Some(account));
         let now = self.now;
         if self.quarantined.get(&account).is_none_or(|(_, known)| known != lock) {
             self.quarantined.insert(account, (now, lock.clone()));
         }
-        self.reaches.clear();
         Ok(())
     }
 
@@ -274,8 +274,8 @@ impl World {
         if self.account(account).is_none() {
             return Err(CallError::Gone);
         }
+        self.settle_streams(Some(account));
         self.quarantined.remove(&account);
-        self.reaches.clear();
         Ok(())
     }
 
@@ -327,6 +327,3 @@ pub(crate) struct Stored {
     pub(crate) object: LogObject,
     pub(crate) deleted: bool,
 }
-
-/// The streams of each log group, by name.
-pub(crate) type Streams = BTreeMap<crate::estate::InRegion, BTreeMap<Arc<str>, LogStream>>;

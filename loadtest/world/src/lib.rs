@@ -17,6 +17,7 @@ pub mod estate;
 pub mod organisation;
 pub mod scenario;
 pub mod session;
+mod stream;
 pub mod template;
 pub mod texts;
 mod told;

@@ -6,26 +6,16 @@ use sessionwarden_machine::{
     document::{SessionDocument, log_object_key, log_stream_name},
     ids::{AccountId, EventTime, Now, SessionKey},
     permission::{ActionCheck, Answer, Caller, Context, LogTargets, Policy, Principal, Target, check_actions},
-    posture::{Agent, Identity, LogObject, LogStream, PolicyText, Who},
+    posture::{Agent, Identity, LogObject, PolicyText, Who},
 };
 
-use crate::{
-    control_plane::Stored,
-    organisation::NodeKind,
-    session::LogFate,
-    world::{Session, World},
-};
-
-/// How often an agent writes to its stream while the session lives, in milliseconds.
-pub const STREAM_EVERY_MS: i64 = 5_000;
-/// From the start of a session to the first event of its stream, in milliseconds.
-pub const STREAM_FIRST_MS: i64 = 1_000;
+use crate::{control_plane::Stored, estate::InRegion, organisation::NodeKind, session::LogFate, world::World};
 
 /// How many policies are remembered as they were read.
 const POLICIES_MAX: usize = 4_096;
 
 /// Where a session's agent writes its log: settled when the session begins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Destination {
     /// Empty: no log in S3.
     pub(crate) bucket: Arc<str>,
@@ -51,13 +41,6 @@ impl Destination {
         let found = Self { bucket, prefix, encrypted, log_group, key: inputs.kms_key };
         (!found.bucket.is_empty() || !found.log_group.is_empty()).then_some(found)
     }
-}
-
-/// Whether a node can write log and stream now.
-#[derive(Clone, Copy, Debug)]
-struct Reach {
-    object: bool,
-    stream: bool,
 }
 
 impl World {
@@ -153,14 +136,15 @@ impl World {
         levels.iter().map(|level| level.iter().map(|policy| self.parsed(policy)).collect()).collect()
     }
 
-    /// What a role reaches from a node. A key that is disabled opens to nobody, a group that is gone takes nothing.
-    fn reach(&self, account: AccountId, key: &SessionKey, node: &str, to: &Destination) -> Option<Reach> {
-        let home = self.role_behind(key.account, &key.region, node)?;
+    /// Whether a role can write an object from a node. A key that is disabled opens to nobody.
+    fn may_upload(&self, account: AccountId, key: &SessionKey, node: &str, to: &Destination) -> bool {
+        let Some(home) = self.role_behind(key.account, &key.region, node) else { return false };
         let role = if account == key.account {
             home
         } else {
             let name = home.arn.rsplit('/').next().unwrap_or_default();
-            self.identity(account, &Who::Role(Arc::from(name))).ok()?
+            let Ok(role) = self.identity(account, &Who::Role(Arc::from(name))) else { return false };
+            role
         };
         let checks = self.checks(account, &key.region, node, &role, to, &key.id);
         let bucket_key = self.estate.bucket.key.as_deref();
@@ -169,14 +153,20 @@ impl World {
             "kms:GenerateDataKey" => bucket_key == Some(&*check.resource),
             _ => false,
         };
-        let allowed = |check: &ActionCheck| check.decision.answer == Answer::Allow;
         let usable = bucket_key.is_none_or(|arn| self.estate.keys.get(arn).is_some_and(|key| key.enabled));
-        let group = (account, Arc::clone(&key.region), Arc::clone(&to.log_group));
-        Some(Reach {
-            object: to.bucket == self.estate.texts.bucket_name && usable && checks.iter().filter(needed).all(allowed),
-            stream: self.estate.log_groups.contains(&group)
-                && checks.iter().filter(|check| check.action.starts_with("logs:")).all(allowed),
-        })
+        to.bucket == self.estate.texts.bucket_name && usable && checks.iter().filter(needed).all(allowed)
+    }
+
+    /// Whether a node can write to the streams of a group. A group that is gone takes nothing.
+    pub(crate) fn may_stream(&self, place: &InRegion, node: &str, id: &str) -> bool {
+        let (account, region, group) = place;
+        if !self.estate.log_groups.contains(place) || !self.agent_lives(node) {
+            return false;
+        }
+        let Some(role) = self.role_behind(*account, region, node) else { return false };
+        let to = Destination { log_group: Arc::clone(group), ..Destination::default() };
+        let checks = self.checks(*account, region, node, &role, &to, id);
+        checks.iter().filter(|check| check.action.starts_with("logs:")).all(allowed)
     }
 
     pub(crate) fn agent_lives(&self, node: &str) -> bool {
@@ -196,7 +186,7 @@ impl World {
         };
         let to = Destination { prefix, ..to };
         let forged = writer != key.account;
-        if !forged && !self.agent_lives(&target) || !self.reach(writer, key, &target, &to).is_some_and(|it| it.object) {
+        if !forged && !self.agent_lives(&target) || !self.may_upload(writer, key, &target, &to) {
             return;
         }
         let size_bytes = match fate {
@@ -221,33 +211,10 @@ impl World {
         let object = LogObject { size_bytes, written_at, versions, writer: Some(writer) };
         self.objects.insert(name.into(), Stored { object, deleted: false });
     }
+}
 
-    /// Writes to a session's stream, if that is allowed now.
-    pub(crate) fn write_stream(&mut self, key: &SessionKey, at: EventTime) {
-        let Some(Session { description, destination: Some(to), log, .. }) = self.sessions.get(key) else { return };
-        let silent = matches!(log, LogFate::Forged(_) | LogFate::Unstreamed);
-        if to.log_group.is_empty() || silent || !self.agent_lives(&description.target) {
-            return;
-        }
-        let from = (key.account, Arc::clone(&key.region), Arc::clone(&description.target));
-        let place = (key.account, Arc::clone(&key.region), Arc::clone(&to.log_group));
-        let (node, to) = (Arc::clone(&description.target), to.clone());
-        let way = (from, to);
-        let may = match self.reaches.get(&way) {
-            Some(may) => *may,
-            None => {
-                let may = self.reach(key.account, key, &node, &way.1).is_some_and(|reach| reach.stream);
-                self.reaches.insert(way, may);
-                may
-            }
-        };
-        if may {
-            let name: Arc<str> = log_stream_name(&key.id).into();
-            let fresh = LogStream { created_at: at, last_event_at: None };
-            let stream = self.streams.entry(place).or_default().entry(name).or_insert(fresh);
-            stream.last_event_at = stream.last_event_at.max(Some(at));
-        }
-    }
+fn allowed(check: &ActionCheck) -> bool {
+    check.decision.answer == Answer::Allow
 }
 
 fn owner_of(arn: &str) -> Option<AccountId> {

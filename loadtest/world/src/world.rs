@@ -7,7 +7,6 @@ use std::{
 };
 
 use sessionwarden_machine::{
-    document::log_stream_name,
     effect::Lock,
     ids::{AccountId, EventTime, Now, SessionKey},
     permission::Policy,
@@ -18,15 +17,16 @@ pub use sessionwarden_machine::posture::CallError;
 
 use crate::{
     cloudtrail::{Caller, Record},
-    control_plane::{GuardTexts, Stored, Streams},
+    control_plane::{GuardTexts, Stored},
     dice::{BASE36, Dice},
-    estate::{Estate, InRegion},
+    estate::Estate,
     organisation::{Account, NodeKind, OrganisationShape, lay_out},
     session::{
         DEFAULT_DOCUMENT, LogFate, SessionDescription, SessionStatus, StartSession, push_session_id,
         push_session_response, push_start_request,
     },
-    upload::{Destination, STREAM_EVERY_MS, STREAM_FIRST_MS},
+    stream::Streams,
+    upload::Destination,
 };
 
 #[derive(Clone, Debug)]
@@ -57,12 +57,9 @@ pub struct World {
     /// Objects of the log bucket, by key.
     pub(crate) objects: BTreeMap<Arc<str>, Stored>,
     pub(crate) streams: Streams,
-    /// Whether a node can write to a stream, until something changes.
-    pub(crate) reaches: BTreeMap<(InRegion, Destination), bool>,
     /// Policies as they were read, by their texts.
     pub(crate) policies: RefCell<BTreeMap<PolicyText, Arc<Policy>>>,
     pub(crate) uploads: BTreeSet<(Now, SessionKey)>,
-    ticks: BTreeSet<(EventTime, SessionKey)>,
     live: BTreeSet<SessionKey>,
     /// No session that is alive was last used before.
     used_since: EventTime,
@@ -96,10 +93,8 @@ impl World {
             used_since: start.as_event_time(),
             ended: VecDeque::new(),
             uploads: BTreeSet::new(),
-            ticks: BTreeSet::new(),
             objects: BTreeMap::new(),
-            streams: Streams::new(),
-            reaches: BTreeMap::new(),
+            streams: Streams::default(),
             policies: RefCell::default(),
             events: VecDeque::new(),
         }
@@ -124,10 +119,6 @@ impl World {
             }
             let used = self.live.iter().map(|key| self.sessions[key].last_used);
             self.used_since = used.min().unwrap_or(self.now.as_event_time());
-        }
-        while let Some((due, key)) = self.ticks.first().cloned().filter(|(due, _)| due.0 <= self.now.0) {
-            self.ticks.pop_first();
-            self.tick(key, due);
         }
         while let Some((due, key)) = self.uploads.first().cloned().filter(|(due, _)| *due <= self.now) {
             self.uploads.pop_first();
@@ -192,8 +183,9 @@ impl World {
             ended: None,
             status: SessionStatus::Connected,
         };
-        if destination.is_some() {
-            self.ticks.insert((started.plus_ms(STREAM_FIRST_MS), key.clone()));
+        let silent = matches!(request.log, LogFate::Forged(_) | LogFate::Unstreamed);
+        if let Some(to) = destination.as_ref().filter(|to| !silent && !to.log_group.is_empty()) {
+            self.open_stream(key, &request.target, &to.log_group);
         }
         self.live.insert(key.clone());
         let session = Session { description, last_used: started, log: request.log, destination, log_key: None };
@@ -263,6 +255,11 @@ impl World {
         here.map(|key| self.sessions[key].description.clone()).collect()
     }
 
+    /// All sessions that are alive, by account, region and id.
+    pub fn live(&self) -> impl Iterator<Item = &SessionKey> {
+        self.live.iter()
+    }
+
     /// The session's log, once it is written, with its key in the bucket.
     pub fn session_log(&self, key: &SessionKey) -> Option<(Arc<str>, LogObject)> {
         let name = self.sessions.get(key)?.log_key.as_ref()?;
@@ -287,6 +284,7 @@ impl World {
     }
 
     fn set_agent(&mut self, node: &str, agent: Agent) {
+        self.settle_streams(None);
         if let Some(state) = self.estate.nodes.get_mut(node) {
             state.agent = agent;
         }
@@ -306,12 +304,10 @@ impl World {
         };
         session.description.status = SessionStatus::Terminated;
         session.description.ended = Some(at);
-        let (log, logged) = (session.log, session.destination.is_some());
+        let (log, group) = (session.log, session.destination.as_ref().map(|to| Arc::clone(&to.log_group)));
         self.ended.push_back((at, key.clone()));
-        if !logged {
-            return;
-        }
-        self.write_stream(key, at);
+        let Some(group) = group else { return };
+        self.close_stream(key, &group, at);
         let (shortest, longest) = self.shape.log_delay_ms;
         let delay_ms = match log {
             LogFate::Never => return,
@@ -327,14 +323,6 @@ impl World {
         self.uploads.insert((Now(at.0).plus_ms(delay_ms), key.clone()));
     }
 
-    fn tick(&mut self, key: SessionKey, due: EventTime) {
-        let ended = self.sessions.get(&key).map_or(Some(due), |session| session.description.ended);
-        if ended.is_none_or(|ended| due < ended) {
-            self.write_stream(&key, due);
-            self.ticks.insert((due.plus_ms(STREAM_EVERY_MS), key));
-        }
-    }
-
     fn forget(&mut self, key: &SessionKey) {
         let Some(session) = self.sessions.remove(key) else {
             return;
@@ -343,10 +331,7 @@ impl World {
             self.objects.remove(&name);
         }
         if let Some(to) = session.destination {
-            let place = (key.account, Arc::clone(&key.region), to.log_group);
-            if let Some(streams) = self.streams.get_mut(&place) {
-                streams.remove(&*log_stream_name(&key.id));
-            }
+            self.forget_stream(key, &to.log_group);
         }
     }
 
