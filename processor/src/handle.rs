@@ -16,10 +16,10 @@ use sessionwarden_machine::{
     account::AccountInput,
     compliance::Verdicts,
     effect::Effect,
-    ids::{AccountId, EffectId, Now, SessionKey, Subject},
+    ids::{AccountId, EffectId, Now, SessionKey, Subject, Thing},
     incident::IncidentInput,
     mutation::{Mutation, made},
-    place::PlaceInput,
+    place::{Place, PlaceInput},
     recheck::Schedule,
     register::RegisterInput,
     session::{Input, Session},
@@ -140,6 +140,8 @@ pub struct Handler<S, H> {
     pub(crate) looks: BTreeMap<SessionKey, u64>,
     /// Places in which sessions could rest, and that nobody looks at yet.
     pub(crate) wanted_places: BTreeSet<(AccountId, Arc<str>)>,
+    /// Places in which sessions rest that rest on something that changed.
+    pub(crate) changed_places: BTreeSet<((AccountId, Arc<str>), Thing)>,
     /// When to look again at what is being handled; timers are set when that is over.
     dues: BTreeMap<Subject, Option<Now>>,
     /// Controls that were said not to be evaluated.
@@ -182,6 +184,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
             rests: false,
             looks: BTreeMap::new(),
             wanted_places: BTreeSet::new(),
+            changed_places: BTreeSet::new(),
             dues: BTreeMap::new(),
             not_evaluated: BTreeSet::new(),
             judged: (0, 0),
@@ -204,12 +207,17 @@ impl<S: Store, H: Hands> Handler<S, H> {
     }
 
     async fn handle_all(&mut self, mut inbox: Inbox, now: Now) -> Result<(), HandleError> {
+        self.changed_places.clear();
         for _ in 0..ROUNDS_MAX {
             if inbox.is_empty() {
                 break;
             }
             let wanted = self.step_all(inbox, now).await?;
             inbox = self.execute(wanted, now).await?;
+            for ((account, region), thing) in std::mem::take(&mut self.changed_places) {
+                let news = News::Place(PlaceInput::Changed(thing));
+                inbox.entry(Subject::Place(account, region)).or_default().push(news);
+            }
         }
         // What this still asks for is due at once, and done by the next look.
         if !inbox.is_empty() {
@@ -336,5 +344,13 @@ pub(crate) fn session_read<'a>(read: &'a Read, subject: &Subject) -> Option<&'a 
     match &read.get(&*subject.to_string())?.as_ref()?.state {
         State::Session(session) => Some(session),
         State::Account(_) | State::Incident(_) | State::Register(_) | State::Place(_) => None,
+    }
+}
+
+/// A place among what was read.
+pub(crate) fn place_read<'a>(read: &'a Read, subject: &Subject) -> Option<&'a Place> {
+    match &read.get(&*subject.to_string())?.as_ref()?.state {
+        State::Place(place) => Some(place),
+        State::Session(_) | State::Account(_) | State::Incident(_) | State::Register(_) => None,
     }
 }

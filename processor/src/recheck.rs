@@ -10,6 +10,7 @@ use sessionwarden_machine::{
     compliance::EvidenceKind,
     ids::{Now, SessionKey, Subject, Thing},
     incident::IncidentInput,
+    mutation::{Mutation, made},
     place::PlaceInput,
     register::{RegisterInput, register_works},
     session::{Gathered, Input, Life, Phase, Rules},
@@ -19,7 +20,7 @@ use sessionwarden_store::{DueItem, Store};
 use crate::{
     effects::{Found, Question, Survey, gather, limit_of, within},
     forgotten::forgotten,
-    handle::{HandleError, Handler, Inbox, News, State, session_read},
+    handle::{HandleError, Handler, Inbox, News, place_read, session_read},
     ports::Hands,
 };
 
@@ -111,13 +112,14 @@ impl<S: Store, H: Hands> Handler<S, H> {
         self.wanted_places.clear();
         let soon = now.plus_ms(self.early_ms);
         let mut questions: BTreeMap<SessionKey, Question> = BTreeMap::new();
+        let (mut seen, mut unseen) = (Vec::new(), BTreeSet::new());
         for item in resting {
             let Ok(subject) = item.key.parse::<Subject>() else { continue };
             match &subject {
                 Subject::Session(key) if item.due.at > soon && !subjects.contains(&subject) => {
                     match self.states.look_in(key, item.due.at) {
-                        Some(look) => drop(questions.insert(key.clone(), Question::News(look))),
-                        None => drop(subjects.insert(subject)),
+                        Some(look) => seen.push((key.clone(), look)),
+                        None => drop((unseen.insert(key.clone()), subjects.insert(subject))),
                     }
                 }
                 Subject::Session(_)
@@ -128,12 +130,19 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
         }
         self.read_ahead(subjects.iter()).await?;
+        let settled =
+            |subject: &Subject| place_read(&self.read, subject).is_some_and(|it| !it.is_unsettled(&self.settings));
+        let settled: BTreeSet<Subject> = subjects.iter().filter(|subject| settled(subject)).cloned().collect();
+        for (key, look) in seen {
+            let unsettled = !settled.contains(&Subject::Place(key.account, Arc::clone(&key.region)));
+            questions.insert(key, Question::News { look, unsettled });
+        }
         let (mut inbox, mut places) = (Inbox::new(), BTreeSet::new());
         for subject in subjects {
             match (&subject, &self.hands) {
                 (Subject::Session(key), Some(_)) => {
                     let key = key.clone();
-                    match self.question(&subject, now) {
+                    match self.question(&subject, unseen.contains(&key), now) {
                         Some(question) => drop(questions.insert(key, question)),
                         None => drop(inbox.insert(subject, vec![News::Wake])),
                     }
@@ -178,12 +187,16 @@ impl<S: Store, H: Hands> Handler<S, H> {
         gather(hands, &self.settings, &wanted, &self.posture, questions, now).await
     }
 
-    /// What a due session needs to know; nothing where its time has not come after all.
-    fn question(&mut self, subject: &Subject, now: Now) -> Option<Question> {
+    /// What a due session needs to know; nothing where its time has not come after all. Where its place's has come, that is
+    /// the time of a session that lives: the place will count it.
+    fn question(&mut self, subject: &Subject, with_place: bool, now: Now) -> Option<Question> {
         let mut rules = Rules { verdicts: &mut self.verdicts, settings: &self.settings };
         let session = session_read(&self.read, subject)?;
         let verdict = session.verdict(&mut rules);
         let (question, until) = match session.phase(&verdict, &self.settings) {
+            Phase::Observed | Phase::Live | Phase::Terminating if with_place && !made(Mutation::UnseenNotAsked) => {
+                (Question::Life, Now(i64::MAX))
+            }
             Phase::Observed | Phase::Live | Phase::Terminating => (Question::Life, now.plus_ms(self.early_ms)),
             Phase::Closed(_) if session.awaits_confirmation(&self.settings) => {
                 (Question::LifeAndLog(session.ended_at()), now)
@@ -235,8 +248,8 @@ impl<S: Store, H: Hands> Handler<S, H> {
                 continue;
             }
             let subject = Subject::Session(key.clone());
-            match self.load(&subject).await? {
-                Some(State::Session(session)) if session.ended_at().is_some() => {}
+            match session_read(&self.read, &subject) {
+                Some(session) if session.ended_at().is_some() => {}
                 Some(_) => continue,
                 None => {
                     let gathered = Gathered::new(now, Life::Alive(described));

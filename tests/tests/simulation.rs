@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sessionwarden_tests::simulation::{
     Outcome,
     chance::Fault,
-    plan::{ActKind, Plan, Wanted},
+    plan::{Act, ActKind, Plan, Wanted},
     run,
 };
 
@@ -66,6 +66,34 @@ fn sessions_that_rest_come_out_the_same_and_are_seldom_written() {
     let [(resting, sessions), (written, others)] = writes[..] else { unreachable!("two runs") };
     assert_eq!(sessions, others);
     assert!(resting * 3 < written, "{resting} writes of {written}");
+}
+
+// R-W17, R-W7: a change makes all that rest on it due at once, however rarely they are looked at, and none of them is
+// written for that alone.
+#[test]
+fn a_change_is_answered_by_sessions_that_rest() {
+    let mut plan = plan(3, 0.3, Some(&[]));
+    (plan.quiet, plan.settings.rest_ms_max) = (false, 600_000);
+    (plan.settings.recheck_ms, plan.settings.recheck_ms_max) = (120_000, 120_000);
+    plan.acts.retain(|act| act.kind == ActKind::Visit);
+    let writes = |acts: &[(i64, ActKind)]| {
+        let mut plan = plan.clone();
+        let first = plan.acts.len() as u32;
+        let more = (first..).zip(acts).map(|(number, (at_ms, kind))| Act { number, at_ms: *at_ms, kind: *kind });
+        plan.acts.extend(more);
+        plan.acts.sort_by_key(|act| (act.at_ms, act.number));
+        let outcome = sound(&plan);
+        (outcome.checks["I3"], outcome.sessions[1])
+    };
+    let every_minute = |kind| (5..15).map(|minute| (minute * 60_000, kind)).collect::<Vec<_>>();
+    let (quiet, ended) = writes(&[]);
+    assert_eq!(ended, 0);
+    let (disturbed, ended) = writes(&every_minute(ActKind::Disturbance));
+    assert_eq!(ended, 0);
+    assert!(disturbed * 2 < quiet * 3, "{quiet} writes, {disturbed} with ten changes of what all rest on");
+    // Within a minute, which is what is checked (I1).
+    let (_, ended) = writes(&every_minute(ActKind::Tampering));
+    assert!(ended > 0);
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub(super) async fn serve(around: Surroundings<'_>, stop: CancellationToken) -> 
         store: services.store,
         hands,
         settings,
-        judge: Arc::clone(around.judge),
+        verdicts: Verdicts::new(Arc::clone(around.judge)),
         reports: Reports::new(around.feed, audit),
         metrics: around.metrics,
         board: around.board,

@@ -17,7 +17,7 @@ use sessionwarden_machine::{
     mutation::{Mutation, made},
     posture::{
         Asked, Bucket, CallError, Cluster, Document, Facts, Guards, Identity, Key, LogStream, Memory, Network, Node,
-        Places, Who, places,
+        Places, Pooled, Who, places,
     },
     recheck::rounds,
     session::{Described, Gathered, Life, LogLook},
@@ -53,13 +53,19 @@ pub enum Question {
     Log(Option<EventTime>),
     /// Both: it is believed to have ended then, and nobody has seen it.
     LifeAndLog(Option<EventTime>),
-    /// Whether anything is new since the look of this number, which showed it alive.
-    News(u64),
+    /// Whether anything is new since the look of this number, which showed it alive. Its stream is asked for only if
+    /// something is, or if it may have gone.
+    News {
+        /// The number of the look.
+        look: u64,
+        /// Something that it rests on changed: its stream may have gone.
+        unsettled: bool,
+    },
 }
 
 impl Question {
     fn is_about_life(self) -> bool {
-        matches!(self, Self::Life | Self::LifeAndLog(_) | Self::News(_))
+        matches!(self, Self::Life | Self::LifeAndLog(_) | Self::News { .. })
     }
 }
 
@@ -124,7 +130,7 @@ pub async fn gather<H: Hands>(
     questions: &BTreeMap<SessionKey, Question>,
     now: Now,
 ) -> Vec<Found> {
-    let round = Round { survey: Survey::new(hands, limit_of(settings)), settings, wanted, memory };
+    let round = Round { survey: Survey::new(hands, limit_of(settings)), settings, wanted, memory, now };
     let asked = rounds(questions.keys().cloned()).into_iter().map(|(place, keys)| {
         let span = tracing::info_span!("gather", account = %place.0, region = %place.1);
         round.of_place(place, keys, questions).instrument(span)
@@ -132,7 +138,7 @@ pub async fn gather<H: Hands>(
     let told = join_all(asked).await.into_iter().flatten();
     told.filter_map(|told| {
         let known = match questions.get(&told.key) {
-            Some(Question::News(number)) => Some(*number),
+            Some(Question::News { look, .. }) => Some(*look),
             Some(Question::Life | Question::Log(_) | Question::LifeAndLog(_)) | None => None,
         };
         conclude(told, (settings, wanted), known, &mut memory.lock(), now)
@@ -154,24 +160,7 @@ fn conclude(
         if known.is_some() && made(Mutation::NewsIgnored) {
             return None;
         }
-        let facts = Facts {
-            key: &told.key,
-            described,
-            now,
-            settings,
-            node: own.node.as_ref(),
-            role: own.role.as_ref(),
-            guards: &common.guards,
-            preferences: &common.preferences,
-            document: own.document.as_ref(),
-            bucket: common.bucket.as_ref(),
-            bucket_guards: common.bucket_guards.as_ref(),
-            keys: &common.keys,
-            network: own.network.as_ref(),
-            caller: own.caller.as_ref(),
-            cluster: own.cluster.as_ref(),
-            stream: own.stream.as_ref(),
-        };
+        let facts = facts_of(&told.key, described, &common, &own, (settings, now));
         let (looked, look) = memory.numbered_look(&facts, wanted, known);
         let look = look?;
         number = Some(looked);
@@ -180,14 +169,75 @@ fn conclude(
     Some(Found { key: told.key, gathered, look: number })
 }
 
+fn facts_of<'a>(
+    key: &'a SessionKey,
+    described: &'a Described,
+    common: &'a Common,
+    own: &'a Own,
+    (settings, now): (&'a Settings, Now),
+) -> Facts<'a> {
+    Facts {
+        key,
+        described,
+        now,
+        settings,
+        node: own.node.as_ref(),
+        role: own.role.as_ref(),
+        guards: &common.guards,
+        preferences: &common.preferences,
+        document: own.document.as_ref(),
+        bucket: common.bucket.as_ref(),
+        bucket_guards: common.bucket_guards.as_ref(),
+        keys: &common.keys,
+        network: own.network.as_ref(),
+        caller: own.caller.as_ref(),
+        cluster: own.cluster.as_ref(),
+        stream: own.stream.as_ref(),
+    }
+}
+
 struct Round<'a, H> {
+    now: Now,
     survey: Survey<'a, H>,
     settings: &'a Settings,
     wanted: &'a [EvidenceKind],
     memory: &'a SharedMemory,
 }
 
+/// Puts in the place of an answer the equal one that was told before.
+fn settle<T: Pooled>(asked: &mut Asked<T>, memory: &mut Memory) {
+    *asked = memory.as_first_told(asked);
+}
+
+impl Common {
+    fn settle(&mut self, memory: &mut Memory) {
+        settle(&mut self.preferences, memory);
+        settle(&mut self.guards, memory);
+        if let Some(bucket) = &mut self.bucket {
+            settle(bucket, memory);
+        }
+        if let Some(guards) = &mut self.bucket_guards {
+            settle(guards, memory);
+        }
+        for key in self.keys.values_mut() {
+            settle(key, memory);
+        }
+    }
+}
+
 impl Things {
+    fn settle(&mut self, memory: &mut Memory) {
+        for identity in self.identities.values_mut() {
+            settle(identity, memory);
+        }
+        for document in self.documents.values_mut() {
+            settle(document, memory);
+        }
+        for network in self.networks.values_mut() {
+            settle(network, memory);
+        }
+    }
+
     fn node(&self, id: &str) -> Asked<Node> {
         self.nodes.as_ref().map_err(|error| *error)?.get(id).cloned().ok_or(CallError::Gone)
     }
@@ -202,10 +252,12 @@ impl<H: Hands> Round<'_, H> {
     ) -> Vec<Told> {
         let living: BTreeSet<SessionKey> = keys.iter().filter(|key| questions[*key].is_about_life()).cloned().collect();
         let ended = keys.into_iter().filter_map(|key| match questions[&key] {
-            Question::Life | Question::News(_) => None,
+            Question::Life | Question::News { .. } => None,
             Question::Log(ended_at) | Question::LifeAndLog(ended_at) => Some(self.of_ended(key, ended_at)),
         });
-        let (mut told, logs) = join(self.of_living(account, &region, living), join_all(ended)).await;
+        // On the heap: it is large.
+        let living = Box::pin(self.of_living(account, &region, living, questions));
+        let (mut told, logs) = join(living, join_all(ended)).await;
         for log in logs {
             match told.iter_mut().find(|told| told.key == log.key) {
                 // What is alive has no log yet, whatever lies there.
@@ -218,7 +270,13 @@ impl<H: Hands> Round<'_, H> {
     }
 
     /// One description for all; then each thing that some of them rest on, once.
-    async fn of_living(&self, account: AccountId, region: &Arc<str>, living: BTreeSet<SessionKey>) -> Vec<Told> {
+    async fn of_living(
+        &self,
+        account: AccountId,
+        region: &Arc<str>,
+        living: BTreeSet<SessionKey>,
+        questions: &BTreeMap<SessionKey, Question>,
+    ) -> Vec<Told> {
         if living.is_empty() {
             return Vec::new();
         }
@@ -245,13 +303,33 @@ impl<H: Hands> Round<'_, H> {
             if targets.is_empty() { Ok(BTreeMap::new()) } else { self.survey.nodes(account, region, &targets).await };
         let preferences = self.survey.document(account, region, &PREFERENCES.into()).await;
         let places = places(self.settings, &preferences, first, &mut self.memory.lock());
-        let streams = join_all(alive().map(|(key, _)| self.stream(key, places.log_group.as_ref())));
+        // A stream costs a question for each session (R-W7).
+        let later = |key: &SessionKey| match questions[key] {
+            Question::News { look, unsettled: false } => Some(look),
+            Question::News { .. } | Question::Life | Question::Log(_) | Question::LifeAndLog(_) => None,
+        };
+        let group = places.log_group.as_ref();
+        let streams = join_all(alive().map(async |(key, _)| match later(key) {
+            Some(_) => None,
+            None => self.stream(key, group).await,
+        }));
         let common = self.common((account, region), &places, preferences);
         let things = self.things((account, region), &described, nodes);
-        let (common, things, streams) = join3(common, things, streams).await;
+        let (mut common, mut things, streams) = join3(common, things, streams).await;
+        {
+            let mut memory = self.memory.lock();
+            common.settle(&mut memory);
+            things.settle(&mut memory);
+        }
         let common = Arc::new(common);
-        let own: Vec<Own> =
+        let mut own: Vec<Own> =
             streams.into_iter().zip(&described).map(|(stream, one)| own(one, &things, stream)).collect();
+        let put_off = alive().zip(&mut own).filter(|((key, described), own)| {
+            let facts = facts_of(key, described, &common, own, (self.settings, self.now));
+            later(key).is_some_and(|look| !self.memory.lock().is_as_last_seen(&facts, self.wanted, look))
+        });
+        let put_off = put_off.map(async |((key, _), own)| own.stream = self.stream(key, group).await);
+        join_all(put_off).await;
         let alive = told.iter_mut().filter(|told| matches!(told.life, Life::Alive(_)));
         for (told, own) in alive.zip(own) {
             told.posture = Some((Arc::clone(&common), own));

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use sessionwarden_machine::{
     ids::{AccountId, SessionKey},
     posture::{
@@ -28,9 +31,10 @@ impl<K: Ord, T> Once<K, T> {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    async fn get(&self, key: K, ask: impl Future<Output = Result<T, CallError>>) -> Asked<T> {
+    /// Asks on the heap: what is handed on by value takes its room at each station.
+    async fn get<'a>(&self, key: K, ask: impl FnOnce() -> BoxFuture<'a, Result<T, CallError>>) -> Asked<T> {
         let cell = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default());
-        cell.get_or_init(async || ask.await.map(Arc::new)).await.clone()
+        cell.get_or_init(async || ask().await.map(Arc::new)).await.clone()
     }
 }
 
@@ -106,37 +110,37 @@ impl<'h, H: Hands> Survey<'h, H> {
     }
 
     pub(crate) async fn identity(&self, account: AccountId, who: &Who) -> Asked<Identity> {
-        let ask = self.call(account, "a role's or user's policies", self.hands.identity(account, who));
+        let ask = || self.call(account, "a role's or user's policies", self.hands.identity(account, who)).boxed();
         self.identities.get((account, who.clone()), ask).await
     }
 
     pub(crate) async fn guards(&self, account: AccountId) -> Asked<Guards> {
-        let ask = self.call(account, "the organisation's policies", self.hands.guards(account));
+        let ask = || self.call(account, "the organisation's policies", self.hands.guards(account)).boxed();
         self.guards.get(account, ask).await
     }
 
     pub(crate) async fn document(&self, account: AccountId, region: &Arc<str>, document: &Arc<str>) -> Asked<Document> {
-        let ask = self.call(account, "a document", self.hands.document(account, region, document));
+        let ask = || self.call(account, "a document", self.hands.document(account, region, document)).boxed();
         self.documents.get((account, Arc::clone(region), Arc::clone(document)), ask).await
     }
 
     pub(crate) async fn bucket(&self, bucket: &Arc<str>) -> Asked<Bucket> {
-        let ask = self.lanes.call(Lane::Bucket, "the log bucket", self.hands.bucket(bucket));
+        let ask = || self.lanes.call(Lane::Bucket, "the log bucket", self.hands.bucket(bucket)).boxed();
         self.buckets.get(Arc::clone(bucket), ask).await
     }
 
     pub(crate) async fn key(&self, account: AccountId, region: &Arc<str>, key: &Arc<str>) -> Asked<Key> {
-        let ask = self.call(account, "a key", self.hands.key(account, region, key));
+        let ask = || self.call(account, "a key", self.hands.key(account, region, key)).boxed();
         self.keys.get((account, Arc::clone(region), Arc::clone(key)), ask).await
     }
 
     pub(crate) async fn network(&self, account: AccountId, region: &Arc<str>, network: &Arc<str>) -> Asked<Network> {
-        let ask = self.call(account, "a network's endpoints", self.hands.network(account, region, network));
+        let ask = || self.call(account, "a network's endpoints", self.hands.network(account, region, network)).boxed();
         self.networks.get((account, Arc::clone(region), Arc::clone(network)), ask).await
     }
 
     pub(crate) async fn cluster(&self, account: AccountId, region: &Arc<str>, cluster: &Arc<str>) -> Asked<Cluster> {
-        let ask = self.call(account, "a cluster", self.hands.cluster(account, region, cluster));
+        let ask = || self.call(account, "a cluster", self.hands.cluster(account, region, cluster)).boxed();
         self.clusters.get((account, Arc::clone(region), Arc::clone(cluster)), ask).await
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sessionwarden_machine::{
-    compliance::{Judge, Verdicts},
+    compliance::Verdicts,
     mutation::{Mutation, made},
     settings::Settings,
 };
@@ -20,9 +20,6 @@ use crate::{
     run::SharedBoard,
 };
 
-/// How many answers of the policy each handler remembers: there are many handlers.
-const ANSWERS_MAX: usize = 4_096;
-
 /// What the handlers of one process share.
 pub struct Crew<S, H> {
     /// The store, without a fence.
@@ -31,8 +28,8 @@ pub struct Crew<S, H> {
     pub hands: Arc<H>,
     /// The core's settings.
     pub settings: Settings,
-    /// The policy.
-    pub judge: Arc<Judge>,
+    /// The policy, with the memory of its answers that all handlers share.
+    pub verdicts: Verdicts,
     /// Feed and audit trail.
     pub reports: Reports,
     /// The metrics.
@@ -81,7 +78,7 @@ impl<S: SharedStore, H: Hands> Crew<S, H> {
             self.store.with_fence(fence.filter(|_| !made(Mutation::NoFence))),
             Some(Arc::clone(&self.hands)),
             self.settings.clone(),
-            Verdicts::new(Arc::clone(&self.judge)).keeping(ANSWERS_MAX),
+            self.verdicts.sharing(),
             self.reports.clone(),
             self.metrics.clone(),
             self.board.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sessionwarden_machine::{
     account::{Account, AccountInput},
     effect::Effect,
-    ids::{Now, SessionKey, Subject},
+    ids::{Now, SessionKey, Subject, Thing},
     incident::{Incident, IncidentInput},
     mutation::{Mutation, made},
     place::{Place, PlaceInput},
@@ -15,7 +15,7 @@ use sessionwarden_machine::{
 use sessionwarden_store::{Due, Item, Store};
 
 use super::{
-    HandleError, Handler, News, State, partition, resting_in,
+    HandleError, Handler, News, State, partition, place_read, resting_in,
     state::{fresh, kept_until, rests},
 };
 use crate::ports::Hands;
@@ -52,46 +52,44 @@ impl<S: Store, H: Hands> Handler<S, H> {
         };
         let (stored, before) = known.map(|known| (known.item, known.state)).unzip();
         let mut state = before.clone().unwrap_or_else(|| fresh(subject, now));
-        if let (State::Session(session), Some(_)) = (&mut state, stored.as_ref().filter(|item| rests(item)))
-            && let Some(at) = self.place_of(&session.key).await?.looked_at
-            && !made(Mutation::ConfirmForgotten)
-        {
-            session.confirm(at);
-        }
-        let follows = match &mut state {
-            State::Session(session) => self.step_session(session, news, now),
-            State::Account(account) => self.step_account(account, news, now),
-            State::Incident(incident) => {
-                let inputs = news.iter().filter_map(incident_input);
-                let effects = Incident::step_all(incident, inputs, now, &self.settings);
-                let due = incident.as_ref().and_then(|incident| incident.due_at(now, &self.settings));
-                Follows { effects, due, ..Follows::default() }
+        let (mut news, mut change) = (news, None);
+        if let (State::Session(session), Some(_)) = (&mut state, stored.as_ref().filter(|item| rests(item))) {
+            let place = self.place_of(&session.key).await?;
+            change = session.changed_in(&place);
+            if let Some(at) = place.looked_at.filter(|_| !made(Mutation::ConfirmForgotten)) {
+                session.confirm(at);
             }
-            State::Register(register) => {
-                let inputs = news.iter().filter_map(register_input);
-                let effects = register.step_all(inputs, now, &self.settings, self.accounts_in_organization);
-                Follows { effects, due: register.due_at(now, &self.settings), ..Follows::default() }
-            }
-            State::Place(place) => {
-                for input in news.iter().filter_map(place_input) {
-                    place.absorb(input, now);
+            let rested_on = |one: &News| changed_by(one).is_some_and(|thing| session.rests_on(thing));
+            if self.rests && place.takes(now, &self.settings) && news.iter().all(rested_on) {
+                // All that rest there are looked at together.
+                for thing in news.iter().filter_map(changed_by).filter(|_| !made(Mutation::PlaceChangeForgotten)) {
+                    let place = (session.key.account, Arc::clone(&session.key.region));
+                    self.changed_places.insert((place, thing.clone()));
                 }
-                Follows { due: place.due_at(&self.settings), ..Follows::default() }
+                news = &[];
             }
-        };
+        }
+        let follows = self.follow(&mut state, news, now);
         // Nothing is made of what is kept no more by the passing of time.
         let gone = stored.is_none() && !news.iter().any(tells);
-        let follows = if gone { Follows { verdict: follows.verdict, ..Follows::default() } } else { follows };
-        let due = self.due(subject, &follows, now).await?;
-        let Follows { verdict, effects, depends, .. } = follows;
+        let mut follows = if gone { Follows { verdict: follows.verdict, ..Follows::default() } } else { follows };
+        let mut due = self.due(subject, &follows, now).await?;
         if let (Some(old), Some(before), Some(due)) = (&stored, &before, &due)
-            && old.depends == depends
+            && old.depends == follows.depends
             && self.goes_on_resting(old, due, now)
             && says_no_more(&state, before)
         {
             let (item, state) = (old.clone(), before.clone());
+            let Follows { verdict, effects, .. } = follows;
             return Ok(Stepped { before: Some(state.clone()), state, verdict, effects, item, changed: false });
         }
+        if let (State::Session(session), Some((at, thing))) = (&mut state, change) {
+            // It may be why it is not as it was.
+            session.absorb(Input::Changed(thing), at);
+            follows = self.follow(&mut state, &[], now);
+            due = self.due(subject, &follows, now).await?;
+        }
+        let Follows { verdict, effects, depends, .. } = follows;
         let changed = match &stored {
             // Not when it expires: that alone is not worth a write.
             Some(old) => before.as_ref() != Some(&state) || old.due != due || old.depends != depends,
@@ -114,6 +112,31 @@ impl<S: Store, H: Hands> Handler<S, H> {
             }
         };
         Ok(Stepped { before, state, verdict, effects, item, changed })
+    }
+
+    /// Takes news into a state, and says what follows.
+    fn follow(&mut self, state: &mut State, news: &[News], now: Now) -> Follows {
+        match state {
+            State::Session(session) => self.step_session(session, news, now),
+            State::Account(account) => self.step_account(account, news, now),
+            State::Incident(incident) => {
+                let inputs = news.iter().filter_map(incident_input);
+                let effects = Incident::step_all(incident, inputs, now, &self.settings);
+                let due = incident.as_ref().and_then(|incident| incident.due_at(now, &self.settings));
+                Follows { effects, due, ..Follows::default() }
+            }
+            State::Register(register) => {
+                let inputs = news.iter().filter_map(register_input);
+                let effects = register.step_all(inputs, now, &self.settings, self.accounts_in_organization);
+                Follows { effects, due: register.due_at(now, &self.settings), ..Follows::default() }
+            }
+            State::Place(place) => {
+                for input in news.iter().filter_map(place_input) {
+                    place.absorb(input, now);
+                }
+                Follows { due: place.due_at(&self.settings), ..Follows::default() }
+            }
+        }
     }
 
     /// When, and in whose round, a subject is looked at again.
@@ -141,13 +164,7 @@ impl<S: Store, H: Hands> Handler<S, H> {
     async fn place_of(&mut self, key: &SessionKey) -> Result<Place, HandleError> {
         let subject = Subject::Place(key.account, Arc::clone(&key.region));
         self.read_ahead(std::iter::once(&subject)).await?;
-        let known = self.read.get(&*subject.to_string()).and_then(Option::as_ref).map(|known| &known.state);
-        Ok(match known {
-            Some(State::Place(place)) => place.clone(),
-            Some(State::Session(_) | State::Account(_) | State::Incident(_) | State::Register(_)) | None => {
-                Place::default()
-            }
-        })
+        Ok(place_read(&self.read, &subject).cloned().unwrap_or_default())
     }
 
     /// Whether an item rests, would rest again as this due time says, and need not be written for that yet.
@@ -191,6 +208,20 @@ fn says_no_more(state: &State, before: &State) -> bool {
     matches!((state, before), (State::Session(state), State::Session(before)) if state.is_as(before))
 }
 
+/// What it rests on that changed.
+fn changed_by(news: &News) -> Option<&Thing> {
+    match news {
+        News::Session(Input::Changed(thing)) => Some(thing),
+        News::Session(Input::Event(_) | Input::Gathered(_) | Input::Tried { .. } | Input::Done(_) | Input::Wake)
+        | News::Account(_)
+        | News::Incident(_)
+        | News::Register(_)
+        | News::Place(_)
+        | News::Done(_)
+        | News::Wake => None,
+    }
+}
+
 /// Whether this news alone makes a subject known.
 fn tells(news: &News) -> bool {
     match news {
@@ -219,7 +250,7 @@ fn register_input(news: &News) -> Option<RegisterInput> {
 
 fn place_input(news: &News) -> Option<PlaceInput> {
     match news {
-        News::Place(input) => Some(*input),
+        News::Place(input) => Some(input.clone()),
         News::Done(_) | News::Wake | News::Session(_) | News::Account(_) | News::Incident(_) | News::Register(_) => {
             None
         }

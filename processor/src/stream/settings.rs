@@ -35,13 +35,14 @@ pub struct WorkerSettings {
 }
 
 impl Default for WorkerSettings {
-    /// Begins at the oldest record; looks every 500 ms, reads every 200 ms to 1 s, checkpoints every second, hands on
+    /// Begins at the oldest record; looks every second, reads every 200 ms to 1 s, checkpoints every second, hands on
     /// 256 records at once, tries again after at most 1 s, checks every 2 min, stops within 20 s.
     fn default() -> Self {
         Self {
             leases: LeaseSettings::default(),
             start: Start::TrimHorizon,
-            round_ms: 500,
+            // Each worker reads all rows with each look.
+            round_ms: 1_000,
             poll_ms: 200,
             poll_idle_ms_max: 1_000,
             checkpoint_ms: 1_000,

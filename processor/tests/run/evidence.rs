@@ -201,6 +201,41 @@ async fn ten_thousand_sessions_of_one_role_cost_one_round_of_questions() {
     scene.stage.assert_sound();
 }
 
+// R-W7: of sessions of which only news are wanted not even the streams are asked for, as long as all else is as it was.
+#[tokio::test(start_paused = true)]
+async fn sessions_of_which_nothing_is_new_cost_no_question_of_their_own() {
+    const SESSIONS: usize = 20;
+    let scene = Scene::new(two_accounts(), all, |_| {});
+    let keys: Vec<SessionKey> = (0..SESSIONS).map(|at| scene.open(ONE, [0, 3][at % 2])).collect();
+    let (mut settings, memory) = (settings(&scene.hands.inner), SharedMemory::default());
+    settings.posture.preferences.streaming = Some(true);
+    let wanted: Vec<EvidenceKind> = EvidenceKind::ALL.to_vec();
+    let gathered = async |after_ms: i64, questions: BTreeMap<SessionKey, Question>| {
+        let now = START.plus_ms(after_ms);
+        scene.world(|world| world.advance_to(now));
+        let found = gather(&scene.hands, &settings, &wanted, &memory, &questions, now).await;
+        (found, scene.hands.take_asked().iter().filter(|asked| asked.port == Port::Stream).count())
+    };
+    let all_of = |question: &dyn Fn(&SessionKey) -> Question| -> BTreeMap<SessionKey, Question> {
+        keys.iter().map(|key| (key.clone(), question(key))).collect()
+    };
+    let (found, streams) = gathered(10_000, all_of(&|_| Question::Life)).await;
+    assert_eq!((found.len(), streams), (SESSIONS, SESSIONS));
+    let looks: BTreeMap<SessionKey, u64> = found.into_iter().map(|it| (it.key, it.look.expect("a number"))).collect();
+    let of = |unsettled| all_of(&|key| Question::News { look: looks[key], unsettled });
+    assert_eq!(gathered(25_000, of(false)).await, (Vec::new(), 0));
+    // One of them may have gone.
+    assert_eq!(gathered(40_000, of(true)).await, (Vec::new(), SESSIONS));
+    // Who is not as the process knows it is asked for.
+    let (found, streams) =
+        gathered(55_000, all_of(&|key| Question::News { look: looks[key] + 100, unsettled: false })).await;
+    assert_eq!((found.len(), streams), (SESSIONS, SESSIONS));
+    let group = Arc::from(sessionwarden_world::texts::LOG_GROUP);
+    scene.change(ONE, &Change::DeleteLogGroup { group });
+    let (found, streams) = gathered(70_000, of(true)).await;
+    assert_eq!((found.len(), streams), (SESSIONS, SESSIONS));
+}
+
 /// A change that spoils nothing: what is changed, who does it, and the nodes of the first and second account whose
 /// sessions rest on it.
 type Disturbance = (&'static str, usize, Change, &'static [usize], &'static [usize]);

@@ -52,6 +52,10 @@ mutations! {
     NewsIgnored "news-ignored";
     /// A session that rests is not brought up to the last look at its place when something is done with it.
     ConfirmForgotten "confirm-forgotten";
+    /// A change of what sessions rest on that rest in a place is not told to the place.
+    PlaceChangeForgotten "place-change-forgotten";
+    /// A session that rests, and of which the process remembers nothing, is not asked about with its place.
+    UnseenNotAsked "unseen-not-asked";
     /// A child shard is read before its parent has ended.
     ChildBeforeParent "child-before-parent";
     /// The end of a lock is not looked at before it counts as over.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::Now,
+    ids::{Now, Thing},
     mutation::{Mutation, made},
     settings::Settings,
 };
@@ -27,10 +27,13 @@ pub struct Place {
     /// The last time when one of them was alive, or could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alive_at: Option<Now>,
+    /// The last change of something that a session resting in it rests on, and when that was heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<(Now, Thing)>,
 }
 
 /// Something new about a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlaceInput {
     /// A session in it could rest.
     Wanted,
@@ -41,6 +44,8 @@ pub enum PlaceInput {
         /// Some of them live, or may.
         alive: bool,
     },
+    /// Something changed that a session resting in it rests on (R-W17).
+    Changed(Thing),
 }
 
 impl Place {
@@ -54,14 +59,39 @@ impl Place {
                     self.alive_at = self.alive_at.max(Some(at));
                 }
             }
+            PlaceInput::Changed(thing) => {
+                let changed = Some((now, thing));
+                if changed > self.changed {
+                    self.changed = changed;
+                }
+            }
         }
     }
 
-    /// When to look again; never where nothing has lived in it for a while.
+    /// When to look again; never where nothing has lived in it for a while. After a change at once, and once more a little
+    /// later: what it did can show only then (R-W17).
     pub fn due_at(&self, settings: &Settings) -> Option<Now> {
-        let last = self.looked_at.max(self.alive_at)?;
-        let idle_at = self.alive_at?.plus_ms(settings.recheck_ms.saturating_mul(IDLE_PERIODS));
-        (last < idle_at && !made(Mutation::PlaceNotRenewed)).then(|| last.plus_ms(settings.recheck_ms))
+        let usual = self.looked_at.max(self.alive_at).zip(self.alive_at).and_then(|(last, alive)| {
+            let idle_at = alive.plus_ms(settings.recheck_ms.saturating_mul(IDLE_PERIODS));
+            (last < idle_at && !made(Mutation::PlaceNotRenewed)).then(|| last.plus_ms(settings.recheck_ms))
+        });
+        [usual, self.settles_at(settings)].into_iter().flatten().min()
+    }
+
+    /// When to look what the last change did, while that has not been seen for good.
+    fn settles_at(&self, settings: &Settings) -> Option<Now> {
+        let (at, _) = self.changed.as_ref()?;
+        let settled = at.plus_ms(settings.settle_ms);
+        match self.looked_at {
+            Some(looked) if looked >= settled => None,
+            Some(looked) if looked >= *at => Some(settled),
+            Some(_) | None => Some(*at),
+        }
+    }
+
+    /// Whether it is not known for good yet what the last change did.
+    pub fn is_unsettled(&self, settings: &Settings) -> bool {
+        self.settles_at(settings).is_some()
     }
 
     /// Whether sessions may begin to rest: somebody looks at this place, and will go on for a while.
@@ -76,13 +106,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::{AccountId, ThingKind};
 
     fn place(inputs: &[(i64, PlaceInput)]) -> Place {
         let mut place = Place::default();
         for (seconds, input) in inputs {
-            place.absorb(*input, Now(seconds * 1_000));
+            place.absorb(input.clone(), Now(seconds * 1_000));
         }
         place
+    }
+
+    fn thing(id: &str) -> Thing {
+        Thing { kind: ThingKind::Role, account: AccountId::new(7).expect("a small number"), id: id.into() }
     }
 
     fn looked(seconds: i64, alive: bool) -> (i64, PlaceInput) {
@@ -102,6 +137,20 @@ mod tests {
         assert_eq!(due(&[looked(20, true), looked(140, false), (150, PlaceInput::Wanted)]), Some(165));
     }
 
+    // R-W17
+    #[test]
+    fn after_a_change_a_place_is_looked_at_at_once_and_once_more() {
+        let settings = Settings { settle_ms: 6_000, ..Settings::default() };
+        let changed = |seconds| (seconds, PlaceInput::Changed(thing("role/web")));
+        let due = |inputs: &[_]| place(inputs).due_at(&settings).map(|at| at.0 / 1_000);
+        assert_eq!(due(&[looked(20, true), changed(25)]), Some(25));
+        assert_eq!(due(&[changed(25), looked(20, true)]), Some(25));
+        assert_eq!(due(&[looked(20, true), changed(25), looked(25, true)]), Some(31));
+        assert_eq!(due(&[looked(20, true), changed(25), looked(31, true)]), Some(46));
+        // Somebody rests in it, whatever its note says.
+        assert_eq!(due(&[looked(20, false), changed(25)]), Some(25));
+    }
+
     #[test]
     fn nobody_begins_to_rest_where_looks_are_about_to_end() {
         let settings = Settings::default();
@@ -116,11 +165,12 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_of_inputs_does_not_matter(
-            mut inputs in prop::collection::vec((0..200_i64, 0..3), 0..8), turn in 0_usize..8,
+            mut inputs in prop::collection::vec((0..200_i64, 0..5), 0..8), turn in 0_usize..8,
         ) {
             let all = |inputs: &[(i64, i32)]| {
                 let inputs = inputs.iter().map(|(seconds, kind)| match kind {
                     0 => (*seconds, PlaceInput::Wanted),
+                    kind @ 3.. => (*seconds, PlaceInput::Changed(thing(&kind.to_string()))),
                     kind => looked(*seconds, *kind == 1),
                 });
                 place(&inputs.collect::<Vec<_>>())

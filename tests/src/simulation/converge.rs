@@ -1,10 +1,6 @@
 //! The end of a run: everything has come to rest, and is as it must be.
 
-use std::{
-    collections::BTreeSet,
-    ops::Bound::{Included, Unbounded},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use sessionwarden_machine::{
     account::Account,
@@ -30,6 +26,11 @@ pub fn unrest(sim: &Sim) -> Option<String> {
         return Some(format!("{waiting} records are not handled"));
     }
     let now = sim.now();
+    // The last look for a log is at its deadline.
+    let patience_ms = sim.settings.log_wait_ms_max + 2 * sim.settings.recheck_ms_max + 120_000;
+    if lock(&sim.reference).last_ended().is_some_and(|ended| now < ended.plus_ms(patience_ms)) {
+        return Some("logs are waited for".to_owned());
+    }
     let (late, untold) = {
         let mut tables = lock(&sim.tables);
         tables.catch_up(now);
@@ -55,31 +56,21 @@ pub fn unrest(sim: &Sim) -> Option<String> {
     if let Some(account) = open {
         return Some(format!("the episode of account {} is not over", account.account));
     }
-    if let Some(key) = unconfirmed(sim) {
-        return Some(format!("the end of {key} is not confirmed"));
-    }
-    // The last look for a log is at its deadline.
-    let patience_ms = sim.settings.log_wait_ms_max + 2 * sim.settings.recheck_ms_max + 120_000;
-    let latest = right.sessions.values().filter_map(|it| it.ended).max();
-    let waits = latest.is_some_and(|ended| now < ended.plus_ms(patience_ms));
-    waits.then(|| "logs are waited for".to_owned())
+    unconfirmed(sim).map(|key| format!("the end of {key} is not confirmed"))
 }
 
 /// A session that was closed, and of which AWS has still to say that it ended.
 fn unconfirmed(sim: &Sim) -> Option<Arc<str>> {
     let tables = lock(&sim.tables);
-    let rows = tables.rows.range::<str, _>((Included("session#"), Unbounded)).map(|(_, row)| &row.item);
-    let mut due = rows.take_while(|item| item.key.starts_with("session#")).filter(|item| item.due.is_some());
+    let mut due = tables.of("session#").filter(|item| item.due.is_some());
     let waits = |session: Session| session.awaits_confirmation(&sim.settings);
     due.find(|item| item.decode().is_ok_and(waits)).map(|item| Arc::clone(&item.key))
 }
 
 /// The accounts, as they are stored.
-pub fn accounts(sim: &Sim) -> Vec<Account> {
+fn accounts(sim: &Sim) -> Vec<Account> {
     let tables = lock(&sim.tables);
-    let rows = tables.rows.range::<str, _>((Included("account#"), Unbounded)).map(|(_, row)| row);
-    let items = rows.take_while(|row| row.item.key.starts_with("account#"));
-    items.filter_map(|row| row.item.decode().ok()).collect()
+    tables.of("account#").filter_map(|item| item.decode().ok()).collect()
 }
 
 /// Compares what is stored and was reported with what is right (I4).

@@ -258,7 +258,7 @@ fn delete_one(sim: &Sim, drawn: u64) {
     let key = {
         let tables = lock(&sim.tables);
         let sessions: Vec<&Arc<str>> =
-            tables.rows.iter().filter(|(_, row)| row.item.expires.is_some()).map(|(key, _)| key).collect();
+            tables.of("").filter(|item| item.expires.is_some()).map(|item| &item.key).collect();
         sessions.get(drawn as usize % sessions.len().max(1)).map(|key| Arc::clone(key))
     };
     let Some(key) = key else { return };

@@ -35,6 +35,8 @@ const PEOPLE: [&str; 3] = ["ann", "ben", "cleo"];
 pub struct Orders {
     /// When each is given, by account, episode and what the episode waits for.
     planned: BTreeMap<(AccountId, u64, Waits), (Now, Option<Order>)>,
+    /// The accounts as they were last read, with their revisions.
+    known: BTreeMap<Arc<str>, (u64, Account)>,
     commands: JoinSet<()>,
     looked: Now,
     given: u64,
@@ -58,8 +60,10 @@ impl Orders {
             return;
         }
         self.looked = now;
-        for account in super::converge::accounts(sim) {
-            let Some((number, waits)) = waits_for(&account, now, sim) else { continue };
+        self.read(sim);
+        let known = std::mem::take(&mut self.known);
+        for (_, account) in known.values() {
+            let Some((number, waits)) = waits_for(account, now, sim) else { continue };
             let key = (account.account, number, waits);
             let drawn = mix(sim.plan.seed, 7_000, self.planned.len() as u64);
             let planned =
@@ -69,6 +73,20 @@ impl Orders {
             }
             let Some(order) = planned.1.take() else { continue };
             self.give(sim, judge, order, account.account);
+        }
+        self.known = known;
+    }
+
+    /// Reads the accounts that were written since they were last read.
+    fn read(&mut self, sim: &Sim) {
+        let tables = lock(&sim.tables);
+        for item in tables.of("account#") {
+            if self.known.get(&item.key).is_some_and(|(rev, _)| *rev == item.rev) {
+                continue;
+            }
+            if let Ok(account) = item.decode() {
+                self.known.insert(Arc::clone(&item.key), (item.rev, account));
+            }
         }
     }
 

@@ -10,6 +10,8 @@ use sessionwarden_world::{OrganisationShape, dice::Dice};
 
 use super::chance::{Fault, Occurrence, share_of};
 
+/// How rarely sessions are looked at where nothing goes wrong and every change is told of, in milliseconds.
+const RARELY_MS: i64 = 120_000;
 /// A quiet beginning, so that the workers have found their shards before anything goes wrong, in milliseconds.
 pub const QUIET_MS: i64 = 20_000;
 const HOUR_MS: f64 = 3_600_000.0;
@@ -140,7 +142,12 @@ impl Plan {
         }
         let mut more = Dice::new(seed ^ 0x0071_7569_6574);
         let quiet = !wanted.standard && more.chance(0.5);
-        if quiet {
+        let told = rates.is_empty() && !quiet && !wanted.standard;
+        if told {
+            // Whatever is noticed within a minute was told of by an event.
+            (settings.recheck_ms, settings.recheck_ms_max) = (RARELY_MS, RARELY_MS);
+        }
+        if quiet || told {
             tamper_often(&mut acts, &mut more, faulty_ms);
         }
         Self {

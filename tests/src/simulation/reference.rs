@@ -267,6 +267,21 @@ impl Interpreter {
         Some(session)
     }
 
+    /// What was read about one session; what it comes to is not said.
+    pub fn known(&self, key: &SessionKey) -> Option<&SessionRight> {
+        self.sessions.get(key)
+    }
+
+    /// Whether such a session is found to violate a control.
+    pub fn must_end(&self, session: &SessionRight, now: Now) -> bool {
+        alone(session, &self.rules, now) == Must::Be
+    }
+
+    /// When the last session ended.
+    pub fn last_ended(&self) -> Option<Now> {
+        self.sessions.values().filter_map(|it| it.ended).max()
+    }
+
     /// Whether an account's window was full by `now`.
     pub fn account(&self, account: AccountId, now: Now) -> Must {
         let here = self.sessions.keys().filter(|key| key.account == account);
@@ -307,8 +322,9 @@ fn person(who: &str) -> &str {
     if role.contains("/AWSReservedSSO_") || !who.contains(":assumed-role/") { who } else { role }
 }
 
-fn judge(session: &mut SessionRight, rules: &RulesRead, now: Now) {
-    let alone = match (session.kind, rules.waiver_ends) {
+/// Whether what a session is violates a control, whatever becomes of its role.
+fn alone(session: &SessionRight, rules: &RulesRead, now: Now) -> Must {
+    match (session.kind, rules.waiver_ends) {
         (Kind::Ssh, Some(ends)) => match session.ended {
             _ if session.started >= ends => Must::Be,
             Some(ended) if ended.plus_ms(SKEW_MS) < ends => Must::NotBe,
@@ -326,7 +342,11 @@ fn judge(session: &mut SessionRight, rules: &RulesRead, now: Now) {
                 Must::NotBe
             }
         }
-    };
+    }
+}
+
+fn judge(session: &mut SessionRight, rules: &RulesRead, now: Now) {
+    let alone = alone(session, rules, now);
     // A cut-off stream is an incident.
     let more = session.spoiled || session.kind == Kind::Unstreamed;
     session.violates = match alone {

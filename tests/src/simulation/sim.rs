@@ -38,6 +38,8 @@ pub struct Sim {
     /// The settings of the core.
     pub settings: Settings,
     begun: Instant,
+    /// By fault: whether it can happen at all.
+    possible: Vec<bool>,
     chance: Mutex<Chance>,
     trace: Mutex<Trace>,
     latencies: Mutex<u64>,
@@ -110,6 +112,7 @@ impl Sim {
     ) -> Self {
         Self {
             begun: Instant::now(),
+            possible: Fault::ALL.iter().map(|fault| plan.rates.contains_key(fault)).collect(),
             chance: Mutex::new(Chance::new(plan.seed, &plan.rates, plan.only.clone())),
             trace: Mutex::new(Trace::new(text)),
             latencies: Mutex::default(),
@@ -146,6 +149,9 @@ impl Sim {
 
     /// Whether a fault happens, with a number to draw its details from.
     pub fn happens(&self, fault: Fault) -> Option<u64> {
+        if !self.possible[fault as usize] {
+            return None;
+        }
         let drawn = lock(&self.chance).happens(fault)?;
         self.note(None, format_args!("fault {}", fault.name()));
         Some(drawn)

@@ -1,11 +1,12 @@
 //! The state table: conditional writes with fences, an index of due items that may lag, deletions before their time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound::{Excluded, Included, Unbounded},
     sync::Arc,
 };
 
+use foldhash::fast::FixedState;
 use sessionwarden::fleet::{Expiry, SharedStore};
 use sessionwarden_machine::ids::Now;
 use sessionwarden_store::{Due, DueItem, Fence, Item, Saved, Store, StoreError, Write};
@@ -32,9 +33,11 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Tables {
     /// Items by key.
-    pub rows: BTreeMap<Key, Row>,
+    pub rows: HashMap<Key, Row, FixedState>,
+    /// Their keys in order.
+    keys: BTreeSet<Key>,
     due_by_partition: BTreeMap<Key, BTreeSet<(Now, Key)>>,
-    indexed: BTreeMap<Key, Due>,
+    indexed: HashMap<Key, Due, FixedState>,
     lagging: BTreeSet<(Now, Key)>,
     things_and_keys: BTreeSet<(Key, Key)>,
     checkpoints: BTreeMap<String, Vec<u8>>,
@@ -72,6 +75,9 @@ impl Tables {
         }
         let key = Arc::clone(&item.key);
         let before = self.rows.insert(Arc::clone(&key), Row { item, fence: fence.cloned().or(held) });
+        if before.is_none() {
+            self.keys.insert(Arc::clone(&key));
+        }
         match lags_until {
             Some(until) => drop(self.lagging.insert((until, key))),
             None => self.index(&key),
@@ -127,6 +133,7 @@ impl Tables {
     /// Deletes an item, which is told through the table's stream.
     pub fn delete(&mut self, key: &Key) -> Option<Item> {
         let row = self.rows.remove(key)?;
+        self.keys.remove(key);
         for thing in &row.item.depends {
             self.things_and_keys.remove(&(Arc::clone(thing), Arc::clone(key)));
         }
@@ -264,7 +271,7 @@ impl Store for SimStore {
             Some(_) | None => Included(prefix),
         };
         let tables = lock(&self.sim().tables);
-        let keys = tables.rows.range::<str, _>((from, Unbounded)).map(|(key, _)| key);
+        let keys = tables.keys.range::<str, _>((from, Unbounded));
         Ok(keys.take_while(|key| key.starts_with(prefix)).take(limit).cloned().collect())
     }
 
@@ -331,6 +338,12 @@ impl Expiry for SimExpiry {
 }
 
 impl Tables {
+    /// The items whose keys begin so.
+    pub fn of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Item> {
+        let keys = self.keys.range::<str, _>((Included(prefix), Unbounded));
+        keys.take_while(move |key| key.starts_with(prefix)).filter_map(|key| self.rows.get(key)).map(|row| &row.item)
+    }
+
     /// Deletions that nobody has dealt with.
     pub fn untold(&self) -> usize {
         self.deleted.len()

@@ -3,14 +3,15 @@
 //! What follows from one subject's state alone (parts of I1, I5 to I8, I10, I11, I15, I16) the product checks itself after
 //! each save; what it finds comes here through [`super::host::SimHost`]. What needs to know more than one subject, or the
 //! truth, is checked here, at the call that would break it: checkpoints and deletions of wake-ups (I2), writes (I3),
-//! terminations (I10, I11), locks (I5, I6, I7); and every five simulated seconds for what time must bring (I1, I7, I8, I9,
-//! I13). I4, I12 and I14 are about the end, see [`super::converge`].
+//! terminations (I10, I11), locks (I5, I6, I7), looks at places (I11); and every five simulated seconds, what lives every
+//! fifteen, for what time must bring (I1, I7, I8, I9, I13). I4, I12 and I14 are about the end, see [`super::converge`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
+use foldhash::fast::FixedState;
 use sessionwarden::outbound::Wake;
 use sessionwarden_machine::{
     account::Account,
@@ -18,6 +19,7 @@ use sessionwarden_machine::{
     ids::{AccountId, Now, SessionKey, Subject},
     invariants::Broken,
     lease::ShardId,
+    place::Place,
     posture::Who,
     session::{Life, Rules, Session},
     settings::Tier,
@@ -42,9 +44,18 @@ const ENDED_SOON_MS_MAX: i64 = 60_000;
 const LOCKED_MS_MAX: i64 = 60_000;
 /// How long something may be overdue in calm times, in milliseconds (I8, I13).
 const OVERDUE_MS_MAX: i64 = 120_000;
+/// For how long it is looked whether a session that lives became known, in milliseconds.
+const KNOWN_MS: i64 = 60_000;
+/// How often it is looked what lives.
+const ALIVE_EVERY_MS: i64 = 15_000;
 /// How often one item may be read and written between two looks around. A worker that looks at something again and again, as
 /// if it were always due, does so thousands of times.
 const TOUCHES_MAX: u32 = 250;
+/// How much older than the look at its place the answer about a session may be, in milliseconds: it takes a while to be
+/// written.
+const COUNTED_MS_MAX: i64 = 2_000;
+/// At which revisions of a place that is looked into.
+const COUNTED_EVERY: u64 = 3;
 /// How far the clocks of workers and world may be apart, and how long an index may lag, in milliseconds.
 const SLACK_MS: i64 = 5_500;
 
@@ -54,15 +65,17 @@ pub struct Watch {
     /// Promises that did not hold, and when that was seen.
     pub broken: Vec<(Now, Broken)>,
     /// Sessions that some answer showed alive, and when one last did.
-    pub shown_alive: BTreeMap<SessionKey, Now>,
+    pub shown_alive: HashMap<SessionKey, Now, FixedState>,
     /// When some answer told of a role, in order.
     pub shown_roles: BTreeMap<(AccountId, Arc<str>), Vec<Now>>,
     /// How often each promise was checked here.
     pub checks: BTreeMap<&'static str, u64>,
     /// Since when each account is locked, for which episode and how strictly.
     attached: BTreeMap<AccountId, (u32, Tier, Now)>,
+    /// When it was last looked what lives.
+    looked: Now,
     /// How often each item was read and written since the last look around.
-    touches: BTreeMap<Arc<str>, u32>,
+    touches: HashMap<Arc<str>, u32, FixedState>,
 }
 
 fn count(sim: &Sim, id: &'static str) {
@@ -136,6 +149,11 @@ pub fn touched(sim: &Sim, key: &str) {
 /// I3: what events tell is written under the fence of the shard they came from, and under none that is lower than the last.
 pub fn saved(host: &SimHost, before: Option<&Row>, key: &str, fence: Option<&Fence>) {
     let sim = &host.sim;
+    if sim.plan.rates.is_empty()
+        && let Ok(Subject::Place(account, region)) = key.parse()
+    {
+        return counted(sim, key, account, &region);
+    }
     if !key.starts_with("session#") {
         return;
     }
@@ -157,6 +175,24 @@ pub fn saved(host: &SimHost, before: Option<&Row>, key: &str, fence: Option<&Fen
             let behind = before.and_then(|row| row.fence.as_ref()).is_some_and(|held| fence.is_behind(held));
             expect(sim, "I3", !behind, key, "written under a fence that is behind");
         }
+    }
+}
+
+/// I11: a place that was looked at stands for all sessions that rest in it, so they must have been asked about. Where
+/// nothing goes wrong: else answers may take as long to be written as to grow old.
+fn counted(sim: &Sim, place: &str, account: AccountId, region: &str) {
+    let resting = {
+        let tables = lock(&sim.tables);
+        let place = tables.rows.get(place).map(|row| &row.item).filter(|item| item.rev % COUNTED_EVERY == 0);
+        let looked_at = place.and_then(|item| item.decode::<Place>().ok()).and_then(|place| place.looked_at);
+        looked_at.map(|at| (at, tables.due_in(&format!("{account}#{region}~"), Now(i64::MAX))))
+    };
+    let Some((looked_at, resting)) = resting else { return };
+    for key in resting {
+        let Ok(Subject::Session(session)) = key.parse() else { continue };
+        let asked = lock(&sim.watch).shown_alive.get(&session).copied();
+        let holds = asked.is_some_and(|asked| asked >= looked_at.plus_ms(-COUNTED_MS_MAX));
+        expect(sim, "I11", holds, &key, "its place counts it as looked at, and nobody had asked about it");
     }
 }
 
@@ -321,7 +357,10 @@ pub fn tick(sim: &Sim) {
         return;
     }
     overdue(sim, now, &fine, !touched.values().all(|until| now > *until));
-    alive(sim, now, &fine);
+    if now >= lock(&sim.watch).looked.plus_ms(ALIVE_EVERY_MS) {
+        lock(&sim.watch).looked = now;
+        alive(sim, now, &fine);
+    }
 }
 
 /// I7: every quarantine ends in its time, whoever detached it meanwhile, or a person is asked for help.
@@ -370,48 +409,54 @@ fn overdue(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool, others: bool) 
     }
 }
 
-/// I1, I9: what lives is known, and what may not live ends.
+/// I1, I8, I9: what lives is known and asked about, and what may not live ends.
 fn alive(sim: &Sim, now: Now, fine: &dyn Fn(AccountId) -> bool) {
     let ended_ms_max = if sim.plan.rates.is_empty() { ENDED_SOON_MS_MAX } else { ENDED_MS_MAX };
-    let alive: Vec<SessionKey> = sim.organization.with(|world| {
-        let places =
-            world.accounts().iter().flat_map(|account| world.regions().iter().map(|region| (account.id, region)));
-        places.flat_map(|(account, region)| world.active_sessions(account, region)).map(|it| it.key).collect()
-    });
+    let patience_ms = sim.plan.reconcile_ms as i64 + CALM_MS;
+    let waived = sim.plan.waiver_ends_ms.is_some_and(|ms| now < START.plus_ms(ms + ENDED_MS_MAX));
+    let alive: Vec<SessionKey> = sim.organization.with(|world| world.live().cloned().collect());
+    let (reference, troubles) = (lock(&sim.reference), lock(&sim.troubles));
+    let (mut checks, mut broken) = ([0; 3], Vec::new());
     for key in alive.iter().filter(|key| fine(key.account)) {
-        let Some(session) = lock(&sim.reference).session(key, now) else { continue };
-        let patience_ms = sim.plan.reconcile_ms as i64 + CALM_MS;
-        if session.forgotten {
+        let Some(session) = reference.known(key).filter(|session| !session.forgotten) else { continue };
+        let missed_at = session.started.max(troubles.calm_since).plus_ms(patience_ms);
+        // What is known stays known, but for what Time to Live deletes.
+        if now > missed_at && now <= missed_at.plus_ms(KNOWN_MS) {
+            checks[0] += 1;
+            let name = Subject::Session(key.clone()).to_string();
+            if !lock(&sim.tables).rows.contains_key(&*name) {
+                broken.push(("I9", name, "alive for longer than a comparison takes, and not known"));
+            }
+        }
+        let Some(heard) = session.heard else { continue };
+        if now > troubles.calm_since.plus_ms(patience_ms) {
+            checks[1] += 1;
+            let asked = lock(&sim.watch).shown_alive.get(key).copied().unwrap_or(session.started);
+            if now > asked.plus_ms(sim.settings.recheck_ms_max + OVERDUE_MS_MAX) {
+                broken.push(("I8", key.to_string(), "alive, and nobody has asked about it for long"));
+            }
+        }
+        if now <= heard.plus_ms(ended_ms_max) || waived && session.kind == Kind::Ssh {
             continue;
         }
-        if now > session.started.plus_ms(patience_ms) && now > lock(&sim.troubles).calm_since.plus_ms(patience_ms) {
-            let name = Subject::Session(key.clone()).to_string();
-            let known = lock(&sim.tables).rows.contains_key(&*name);
-            expect(sim, "I9", known, &name, "alive for longer than a comparison takes, and not known");
-        }
-        let asked = lock(&sim.watch).shown_alive.get(key).copied().unwrap_or(session.started);
-        let calm_since = lock(&sim.troubles).calm_since;
-        if session.heard.is_some() && now > calm_since.plus_ms(patience_ms) {
-            let asked = now <= asked.plus_ms(sim.settings.recheck_ms_max + OVERDUE_MS_MAX);
-            count(sim, "I8");
-            if !asked {
-                sim.broken("I8", key.to_string(), "alive, and nobody has asked about it for long");
-            }
-        }
-        let heard = session.heard.is_some_and(|heard| now > heard.plus_ms(ended_ms_max));
-        let changed = lock(&sim.troubles).roles_changed.get(&(key.account, Arc::clone(&session.role))).copied();
-        let spoiled = session.kind == Kind::Shell
-            && changed.is_some_and(|at| now > at.plus_ms(ended_ms_max))
-            && lock(&sim.reference).is_spoiled(key);
-        if heard && (session.violates == Must::Be || spoiled) {
-            let since_waiver = sim.plan.waiver_ends_ms.map(|ms| START.plus_ms(ms + ENDED_MS_MAX));
-            if since_waiver.is_some_and(|since| now < since && session.kind == Kind::Ssh) {
-                continue;
-            }
+        let spoiled = || {
+            let changed = troubles.roles_changed.get(&(key.account, Arc::clone(&session.role)));
+            changed.is_some_and(|at| now > at.plus_ms(ended_ms_max)) && reference.is_spoiled(key)
+        };
+        if reference.must_end(session, now) || session.kind == Kind::Shell && spoiled() {
+            checks[2] += 1;
             let told = format!("incident/termination-unconfirmed/{key}");
-            let told = lock(&sim.written).entries.contains_key(&*told);
-            expect(sim, "I1", told, &key.to_string(), "it violates the rules, lives, and no incident says why");
+            if !lock(&sim.written).entries.contains_key(&*told) {
+                broken.push(("I1", key.to_string(), "it violates the rules, lives, and no incident says why"));
+            }
         }
+    }
+    drop((reference, troubles));
+    for (id, times) in ["I9", "I8", "I1"].into_iter().zip(checks) {
+        *lock(&sim.watch).checks.entry(id).or_default() += times;
+    }
+    for (id, subject, what) in broken {
+        sim.broken(id, subject, what);
     }
 }
 

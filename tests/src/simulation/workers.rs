@@ -16,7 +16,7 @@ use sessionwarden::{
     stream::{Worker, WorkerSettings},
 };
 use sessionwarden_machine::{
-    compliance::Judge,
+    compliance::{Judge, Verdicts},
     ids::Now,
     lease::{LeaseSettings, Start},
 };
@@ -115,7 +115,7 @@ fn fleet(host: &Arc<SimHost>, judge: &Arc<Judge>) -> (SimFleet, Arc<Tally>) {
         store: SimStore::new(Arc::clone(host)),
         hands: Arc::new(SimHands::new(Arc::clone(host))),
         settings,
-        judge: Arc::clone(judge),
+        verdicts: Verdicts::new(Arc::clone(judge)),
         reports: Reports::to(SimLedger(Arc::clone(host))),
         metrics,
         board,

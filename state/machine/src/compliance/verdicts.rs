@@ -1,6 +1,9 @@
 //! Answers, remembered by the facts they depend on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use foldhash::fast::FixedState;
 
@@ -17,12 +20,13 @@ use super::{
 #[derive(Debug)]
 pub struct Verdicts {
     judge: Arc<Judge>,
-    answers: HashMap<Box<[u8]>, Arc<Answer>, FixedState>,
+    answers: Arc<Mutex<Answers>>,
     key: Vec<u8>,
-    answers_max: usize,
     hits: u64,
     misses: u64,
 }
+
+type Answers = HashMap<Box<[u8]>, Arc<Answer>, FixedState>;
 
 impl Verdicts {
     /// How many answers are kept at the most.
@@ -33,13 +37,13 @@ impl Verdicts {
 
     /// An empty memory before `judge`.
     pub fn new(judge: Arc<Judge>) -> Self {
-        Self { judge, answers: HashMap::default(), key: Vec::new(), answers_max: Self::MAX, hits: 0, misses: 0 }
+        Self { judge, answers: Arc::default(), key: Vec::new(), hits: 0, misses: 0 }
     }
 
-    /// The same, where at most `max` answers are kept.
+    /// Another one before the same judge, with the same memory.
     #[must_use]
-    pub fn keeping(self, max: usize) -> Self {
-        Self { answers_max: max, ..self }
+    pub fn sharing(&self) -> Self {
+        Self { answers: Arc::clone(&self.answers), ..Self::new(Arc::clone(&self.judge)) }
     }
 
     /// The judge that answers.
@@ -65,23 +69,30 @@ impl Verdicts {
     }
 
     fn remembered(&mut self, ask: impl FnOnce(&Judge) -> Answer) -> Arc<Answer> {
-        if let Some(answer) = self.answers.get(self.key.as_slice()) {
+        let known = self.answers().get(self.key.as_slice()).cloned();
+        if let Some(answer) = known {
             self.hits += 1;
-            return Arc::clone(answer);
+            return answer;
         }
         self.misses += 1;
+        // Nobody waits for an answer that others do not need.
         let answer = Arc::new(ask(&self.judge));
         if self.key.len() <= Self::KEY_BYTES_MAX {
-            if self.answers.len() >= self.answers_max {
-                self.answers.clear();
+            let mut answers = self.answers();
+            if answers.len() >= Self::MAX {
+                answers.clear();
             }
-            self.answers.insert(self.key.as_slice().into(), Arc::clone(&answer));
+            answers.insert(self.key.as_slice().into(), Arc::clone(&answer));
         }
         answer
     }
 
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
-        self.answers.len()
+        self.answers().len()
     }
 }

@@ -82,12 +82,10 @@ impl Observed {
 
     /// Takes in all rows of the table, read with strong consistency; `now` is after the answer.
     pub fn see(&mut self, rows: impl IntoIterator<Item = Lease>, now: Mono) {
-        let mut gone: BTreeSet<ShardId> = self.leases.keys().cloned().collect();
-        for row in rows {
-            gone.remove(&row.shard);
-            self.see_row(row, now);
-        }
-        for shard in gone {
+        let rows: Vec<Lease> = rows.into_iter().collect();
+        let there: BTreeSet<&ShardId> = rows.iter().map(|row| &row.shard).collect();
+        let gone = self.leases.keys().filter(|shard| !there.contains(shard));
+        for shard in gone.cloned().collect::<Vec<_>>() {
             if let Some(lease) = self.leases.remove(&shard) {
                 self.vanished.insert(shard.clone(), lease);
             }
@@ -96,6 +94,9 @@ impl Observed {
             {
                 note.mine = Mine::Lost(Lost::Deleted);
             }
+        }
+        for row in rows {
+            self.see_row(row, now);
         }
         let leases = &self.leases;
         self.notes.retain(|shard, note| leases.contains_key(shard) || matches!(note.mine, Mine::Lost(_)));

@@ -27,7 +27,7 @@ pub use assess::{assess, session_type};
 pub use depends::rests_on;
 pub use facts::Facts;
 pub use log::{WRITTEN_EARLY_MS_MAX, combine_logs, judge_object, judge_stream, sessions_of_key};
-pub use look::Look;
+pub use look::{Look, Pool, Pooled, Pools};
 pub use memory::Memory;
 pub use places::{Places, object_keys, places};
 

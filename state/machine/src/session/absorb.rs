@@ -13,6 +13,7 @@ use crate::{
     effect::{ActivityKind, Effect, RemedyResult},
     ids::{EffectId, EventId, EventTime, Now, SessionKey, Thing, ThingKind},
     mutation::{Mutation, made},
+    place::Place,
 };
 
 fn earliest<T: Ord>(kept: &mut Option<T>, new: T) {
@@ -315,6 +316,17 @@ impl Session {
                 Some(_) | None => {}
             }
         }
+    }
+
+    /// Whether it rests on this.
+    pub fn rests_on(&self, thing: &Thing) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.depends.contains(thing))
+    }
+
+    /// A change of what it rests on that was told to the place in which it rests, since it was last stored.
+    pub fn changed_in(&self, place: &Place) -> Option<(Now, Thing)> {
+        let gathered = self.seen.as_ref()?.gathered_at?;
+        place.changed.clone().filter(|(at, thing)| gathered < *at && self.rests_on(thing))
     }
 
     /// Whether this says no more than `before` and that it is still so.

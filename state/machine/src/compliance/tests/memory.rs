@@ -220,6 +220,15 @@ fn a_session_and_an_event_are_different_questions() {
 }
 
 #[test]
+fn what_one_has_asked_another_one_knows() {
+    let judge = Arc::new(judge(&control("C", "context.reason == \"never\""), ""));
+    let (mut one, session) = (Verdicts::new(judge), Session::good());
+    let mut other = one.sharing();
+    assert_eq!(one.session(&session.facts()), other.session(&session.facts()));
+    assert_eq!((one.asked(), other.asked()), ((0, 1), (1, 0)));
+}
+
+#[test]
 fn the_memory_is_bounded() {
     let judge = Arc::new(judge(&control("C", "context.reason == \"never\""), ""));
     let mut verdicts = Verdicts::new(judge);

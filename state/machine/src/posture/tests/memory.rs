@@ -103,6 +103,25 @@ fn a_look_that_learns_nothing_has_its_number_again() {
     assert!(other > third);
 }
 
+// R-W7: a stream costs a question for each session; who has seen it need not ask each time.
+#[test]
+fn a_stream_that_was_seen_need_not_be_asked_for() {
+    let (mut show, mut memory) = (Show::new(), Memory::default());
+    let (first, _) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, None);
+    show.stream = None;
+    assert!(memory.is_as_last_seen(&show.facts(), &EvidenceKind::ALL, first));
+    assert!(!memory.is_as_last_seen(&show.facts(), &EvidenceKind::ALL, first + 1));
+    assert_eq!(memory.numbered_look(&show.facts(), &EvidenceKind::ALL, Some(first)), (first, None));
+    let role = show.role().clone();
+    show.role().policies.clear();
+    assert!(!memory.is_as_last_seen(&show.facts(), &EvidenceKind::ALL, first));
+    *show.role() = role;
+    // Whoever has not seen it knows nothing of it.
+    let (second, look) = memory.numbered_look(&show.facts(), &EvidenceKind::ALL, None);
+    assert!(second > first && look.is_some_and(|look| look.evidence[&StreamPresent].value == Tri::Unknown));
+    assert!(!memory.is_as_last_seen(&show.facts(), &EvidenceKind::ALL, second));
+}
+
 #[test]
 fn history_keeps_no_looks() {
     let (show, mut memory) = (Show::new(), Memory::of_history());
